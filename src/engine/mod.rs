@@ -1,0 +1,1 @@
+//! The async engine: one control loop over the ports.

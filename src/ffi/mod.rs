@@ -1,0 +1,3 @@
+//! The only module that names napi: convert, call, convert.
+
+mod outcome;

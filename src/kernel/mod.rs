@@ -1,0 +1,13 @@
+//! Pure decisions. Nothing here reads a clock, draws a random number or does IO: time and
+//! randomness are arguments, and what to do is returned as a value.
+
+pub mod document;
+pub mod error;
+pub mod job;
+pub mod ledger;
+pub mod lease;
+pub mod lifecycle;
+pub mod machine;
+pub mod partition;
+pub mod retry;
+pub mod timestamps;

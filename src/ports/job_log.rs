@@ -1,0 +1,123 @@
+use async_trait::async_trait;
+
+use crate::kernel::error::FlowError;
+
+/// A consumed message, undecoded.
+#[derive(Debug, Clone)]
+pub struct RawMessage {
+    /// Partition it was read from.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Message key bytes.
+    pub key: Option<Vec<u8>>,
+    /// Message value bytes; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// How often this job was re-produced because it lay in a partition that is not its run's home
+    /// (header `flowcraft-hops`).
+    pub hops: u32,
+    /// Broker timestamp, milliseconds since the epoch, where known.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What a job source tells the engine.
+pub enum SourceEvent {
+    /// Messages, in offset order within each partition.
+    Messages(Vec<RawMessage>),
+    /// Partitions were given to this worker. Consumption starts at the committed position, or at
+    /// the configured start where there is none (which is then committed first).
+    Assigned(Vec<i32>),
+    /// Partitions are being taken in an orderly way. The source waits for `done` (bounded by the
+    /// engine's own deadline) before it gives them up; offsets committed meanwhile count.
+    Revoking {
+        /// Which.
+        partitions: Vec<i32>,
+        /// Signalled by the engine when its work on them is recorded or given up.
+        done: std::sync::mpsc::Sender<()>,
+    },
+    /// Partitions are gone already (session expired): nothing may be recorded or committed for them.
+    Lost(Vec<i32>),
+    /// The group was joined for the first time (also when no partition was assigned).
+    Joined,
+    /// A problem that passes by itself or needs an operator; for health and logs.
+    Trouble(FlowError),
+    /// The source ended and will deliver nothing more. `None` after an orderly close.
+    Ended(Option<FlowError>),
+}
+
+/// Where the source puts its events; must not block for long.
+pub type SourceHandle = std::sync::Arc<dyn Fn(SourceEvent) + Send + Sync>;
+
+/// Facts about the topic, read at start and after each assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// Number of partitions of the job topic.
+    pub partitions: i32,
+}
+
+/// The consuming side of the job log, a member of a consumer group.
+///
+/// Guarantees: at-least-once delivery; a message is delivered again after a restart unless an offset
+/// beyond it was committed; at most one member of the group holds a partition.
+#[async_trait]
+pub trait JobSource: Send + Sync + 'static {
+    /// Checks that the log is reachable and the topic exists (creates it where allowed).
+    async fn prepare(&self) -> Result<TopicFacts, FlowError>;
+    /// Joins the group and begins to deliver.
+    async fn start(&self, events: SourceHandle) -> Result<(), FlowError>;
+    /// Stops fetching a partition; already delivered messages stay delivered.
+    fn pause(&self, partitions: &[i32]);
+    /// Goes on fetching.
+    fn resume(&self, partitions: &[i32]);
+    /// Commits positions (next offset to read) without waiting. Failures are retried by the next commit.
+    fn commit(&self, positions: &[(i32, i64)]);
+    /// Commits positions and waits for the answer.
+    async fn commit_now(&self, positions: &[(i32, i64)]) -> Result<(), FlowError>;
+    /// Leaves the group and releases everything. Idempotent.
+    async fn close(&self);
+}
+
+/// A job to be sent to the topic: key = run id, value = `{"runId","blueprintId","nodeId"}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundJob {
+    /// Run id.
+    pub run: String,
+    /// Blueprint id.
+    pub blueprint: String,
+    /// Node id.
+    pub node: String,
+    /// Hops so far; 0 sends no header.
+    pub hops: u32,
+}
+
+/// Where a sent message lies, when the log tells.
+pub type Delivered = Option<(i32, i64)>;
+/// Called once with the outcome of a send, from any thread; must not block.
+pub type SendDone = Box<dyn FnOnce(Result<Delivered, FlowError>) + Send>;
+
+/// A message that nobody can process, with the reason.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// The original message.
+    pub message: RawMessage,
+    /// Error code of the reason.
+    pub code: &'static str,
+    /// The reason in words.
+    pub reason: String,
+    /// Run id, where it could be read.
+    pub run: Option<String>,
+}
+
+/// The producing side of the job log.
+///
+/// Guarantees: `Ok` only when acknowledged by all in-sync replicas; retries do not duplicate within
+/// one producer's life; jobs of one run go to its home partition in sending order.
+#[async_trait]
+pub trait JobSink: Send + Sync + 'static {
+    /// Sends a job. Retries transient errors itself; what it reports is final for this call.
+    fn send(&self, job: &OutboundJob, done: SendDone);
+    /// Sends a dead letter to the dead-letter topic (original bytes; reason and coordinates as headers).
+    fn dead_letter(&self, letter: &DeadLetter, done: SendDone);
+    /// Sends what is buffered, then releases everything. Idempotent.
+    async fn close(&self);
+}
