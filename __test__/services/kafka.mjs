@@ -74,6 +74,10 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 
+# A broker that was killed is let in again only after its old session has ended.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+
 # The cleaner's default buffer is a quarter of the heap this broker is given.
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2

@@ -56,15 +56,18 @@ export async function startServices({ dataDir, only = ['kafka', 'cassandra', 're
 	const watchdog = startWatchdog()
 	/** @type {Record<string, Service>} */
 	const services = {}
+	/** What goes away with this run; empty until the folder is ours, for it may be another run's. */
+	const ours = []
 	const stop = once(async () => {
 		await Promise.all(Object.values(services).map((service) => service.stop()))
-		await rm(dataDir ? ownerFile(folder) : folder, { recursive: true, force: true, maxRetries: 5 })
+		for (const path of ours) await rm(path, { recursive: true, force: true, maxRetries: 5 })
 		await watchdog.end()
 	})
 
 	try {
 		await takeOwnership(folder, watchdog.pid)
-		watchdog.remove(dataDir ? ownerFile(folder) : folder)
+		ours.push(dataDir ? ownerFile(folder) : folder)
+		watchdog.remove(ours[0])
 		const ports = await choosePorts(folder, recipes)
 		const began = Date.now()
 		await startAll(recipes, async (recipe) => {
