@@ -14,10 +14,10 @@ const ATTEMPTS = 3
  * The folder's name carries a hash of the pom: another version is another folder, never a mixture.
  *
  * @param {string} name `kafka` or `cassandra`
- * @param {{ cacheDir: string, log: (line: string) => void }} options
+ * @param {{ cacheDir: string, log: (line: string) => void, signal?: AbortSignal }} options
  * @returns {Promise<string>}
  */
-export async function jarsOf(name, { cacheDir, log }) {
+export async function jarsOf(name, { cacheDir, log, signal }) {
 	const pom = fileURLToPath(new URL(`${name}.pom.xml`, import.meta.url))
 	const hash = createHash('sha256').update(await readFile(pom)).digest('hex').slice(0, 12)
 	const services = join(cacheDir, 'services')
@@ -26,11 +26,11 @@ export async function jarsOf(name, { cacheDir, log }) {
 
 	await mkdir(services, { recursive: true })
 	// Maven's local repository is not safe for two Maven processes at once, hence one download at a time.
-	await withLock(join(services, 'download.lock'), async () => {
+	await withLock(join(services, 'download.lock'), signal, async () => {
 		if (await exists(folder)) return
 		await removeUnfinished(services)
 		log(`downloading the jars of ${name} with Maven (once per checkout)`)
-		await download(pom, folder)
+		await download(pom, folder, signal)
 	})
 	return folder
 }
@@ -41,17 +41,17 @@ async function removeUnfinished(folder) {
 	}
 }
 
-async function download(pom, folder) {
+async function download(pom, folder, signal) {
 	const unfinished = `${folder}.${process.pid}.unfinished`
 	try {
-		await runMaven(pom, unfinished)
+		await runMaven(pom, unfinished, signal)
 		await rename(unfinished, folder)
 	} finally {
 		await rm(unfinished, { recursive: true, force: true })
 	}
 }
 
-async function runMaven(pom, outputDirectory) {
+async function runMaven(pom, outputDirectory, signal) {
 	let output = ''
 	for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
 		const result = await maven([
@@ -59,28 +59,30 @@ async function runMaven(pom, outputDirectory) {
 			// A failed download is remembered by Maven; without -U the next attempt would not even ask.
 			...(attempt > 1 ? ['--update-snapshots'] : []),
 			'--file', pom, COPY_DEPENDENCIES, '-DincludeScope=runtime', `-DoutputDirectory=${outputDirectory}`,
-		])
+		], signal)
+		signal?.throwIfAborted()
 		if (result.code === 0) return
 		output = result.output
 	}
 	throw new Error(`Maven could not fetch what ${pom} names (${ATTEMPTS} attempts). Its last lines:\n${tail(output, 30)}`)
 }
 
-function maven(args) {
+function maven(args, signal) {
 	return new Promise((resolve, reject) => {
-		const child = spawn('mvn', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+		const child = spawn('mvn', args, { stdio: ['ignore', 'pipe', 'pipe'], signal })
 		let output = ''
 		child.stdout.on('data', (chunk) => (output += chunk))
 		child.stderr.on('data', (chunk) => (output += chunk))
 		child.on('error', (cause) => {
+			if (signal?.aborted) return
 			reject(new Error('Maven (mvn) could not be run; scripts/prerequisites names what is missing', { cause }))
 		})
 		child.on('close', (code) => resolve({ code, output }))
 	})
 }
 
-async function withLock(path, action) {
-	await acquire(path)
+async function withLock(path, signal, action) {
+	await acquire(path, signal)
 	try {
 		await action()
 	} finally {
@@ -88,9 +90,10 @@ async function withLock(path, action) {
 	}
 }
 
-async function acquire(path) {
+async function acquire(path, signal) {
 	const me = identityOf(process.pid)
 	for (;;) {
+		signal?.throwIfAborted()
 		try {
 			const file = await open(path, 'wx')
 			await file.writeFile(me)

@@ -69,13 +69,18 @@ export class Service {
 		return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null
 	}
 
-	/** Starts it and waits until it answers its protocol. */
-	async start() {
+	/**
+	 * Starts it and waits until it answers its protocol.
+	 *
+	 * @param {{ signal?: AbortSignal }} [options] aborted: nothing of it runs any more when this rejects
+	 */
+	async start({ signal } = {}) {
 		if (this.running) return
 		await mkdir(join(this.#place.dir, 'tmp'), { recursive: true })
 		await this.#recipe.prepare(this.#place)
+		signal?.throwIfAborted()
 		await this.#spawn()
-		await this.#ready()
+		await this.#ready(signal)
 	}
 
 	/**
@@ -143,19 +148,29 @@ export class Service {
 		}
 	}
 
-	async #ready() {
+	async #ready(signal) {
 		const deadline = Date.now() + this.#recipe.startTimeoutMs
-		for (;;) {
-			const problem = await this.#recipe.probe(this.port, PROBE_TIMEOUT_MS).then(() => undefined, (error) => error)
-			if (!problem && this.running) return
-			if (!this.running) throw await this.#failure(`ended while starting (${this.#child.signalCode ?? `exit code ${this.#child.exitCode}`})`)
-			if (Date.now() > deadline) {
-				const error = await this.#failure(`was not ready within ${this.#recipe.startTimeoutMs} ms (${problem.message})`)
-				await this.stop()
-				throw error
+		try {
+			for (;;) {
+				const problem = await this.#problem()
+				signal?.throwIfAborted()
+				if (!this.running) throw await this.#failure(`ended while starting (${this.#child.signalCode ?? `exit code ${this.#child.exitCode}`})`)
+				if (!problem) return
+				if (Date.now() > deadline) throw await this.#failure(`was not ready within ${this.#recipe.startTimeoutMs} ms: ${problem.message}`)
+				await delay(PROBE_INTERVAL_MS)
 			}
-			await delay(PROBE_INTERVAL_MS)
+		} catch (error) {
+			await this.stop()
+			throw error
 		}
+	}
+
+	/** @returns {Promise<Error | undefined>} why it is not ready */
+	#problem() {
+		return this.#recipe.probe(this.port, PROBE_TIMEOUT_MS).then(
+			() => undefined,
+			(error) => error,
+		)
 	}
 
 	async #failure(what) {

@@ -43,10 +43,11 @@ const ADDRESS_VARIABLE = { kafka: 'KAFKA_BROKERS', cassandra: 'CASSANDRA_CONTACT
  * @param {string} [options.dataDir] kept after `stop()`, and a later start on it goes on with its data (and its ports where they
  *   are free); without it a folder below `.cache`, removed by `stop()`
  * @param {ServiceName[]} [options.only] default all three
+ * @param {AbortSignal} [options.signal] ends the start; when the promise rejects nothing runs any more
  * @param {(line: string) => void} [options.log] progress, by default to standard error
  * @returns {Promise<Services>}
  */
-export async function startServices({ dataDir, only = ['kafka', 'cassandra', 'redis'], log = logToStderr } = {}) {
+export async function startServices({ dataDir, only = ['kafka', 'cassandra', 'redis'], signal, log = logToStderr } = {}) {
 	const recipes = only.filter((name) => !process.env[ADDRESS_VARIABLE[name]]).map((name) => RECIPES[name])
 	if (recipes.length === 0) return { env: environment(only, {}), pids: [], stop: async () => {} }
 
@@ -70,11 +71,11 @@ export async function startServices({ dataDir, only = ['kafka', 'cassandra', 're
 		watchdog.remove(ours[0])
 		const ports = await choosePorts(folder, recipes)
 		const began = Date.now()
-		await startAll(recipes, async (recipe) => {
-			const jars = recipe.jars ? await jarsOf(recipe.name, { cacheDir: CACHE_DIR, log }) : undefined
+		await startAll(recipes, signal, async (recipe) => {
+			const jars = recipe.jars ? await jarsOf(recipe.name, { cacheDir: CACHE_DIR, log, signal }) : undefined
 			const place = { dir: join(folder, recipe.name), ports: ports[recipe.name], jars }
 			services[recipe.name] = new Service(recipe, place, watchdog)
-			await services[recipe.name].start()
+			await services[recipe.name].start({ signal })
 			log(`${recipe.name} answers on ${services[recipe.name].address} after ${((Date.now() - began) / 1000).toFixed(1)} s`)
 		})
 	} catch (error) {
@@ -92,10 +93,11 @@ export async function startServices({ dataDir, only = ['kafka', 'cassandra', 're
 }
 
 /** Like Promise.all, but nothing is left half started behind a rejection. */
-async function startAll(recipes, start) {
+async function startAll(recipes, signal, start) {
 	const results = await Promise.allSettled(recipes.map(start))
 	const failed = results.filter(({ status }) => status === 'rejected').map(({ reason }) => reason)
 	if (failed.length === 1) throw failed[0]
+	signal?.throwIfAborted()
 	if (failed.length > 1) throw new AggregateError(failed, failed.map(({ message }) => message).join('\n\n'))
 }
 
@@ -146,21 +148,17 @@ function logToStderr(line) {
 async function up(names) {
 	const unknown = names.filter((name) => !(name in RECIPES))
 	if (unknown.length > 0) throw new Error(`no such service: ${unknown.join(', ')}; there are ${Object.keys(RECIPES).join(', ')}`)
-	const asked = untilSignal()
-	const services = await Promise.race([startServices(names.length > 0 ? { only: names } : {}), asked])
-	// Asked to stop while starting: the watchdog ends what has been started so far.
-	if (typeof services === 'string') return exitCodeOf(services)
+	const interruption = onSignal()
+	const services = await startServices({ signal: interruption.signal, ...(names.length > 0 && { only: names }) })
 	for (const [name, value] of Object.entries(services.env)) process.stdout.write(`export ${name}=${value}\n`)
-	await asked
+	await interruption.happened
 	await services.stop()
 	return 0
 }
 
 async function run(command) {
 	if (command.length === 0) throw new Error('run needs a command: run -- <command...>')
-	const asked = untilSignal()
-	const services = await Promise.race([startServices(), asked])
-	if (typeof services === 'string') return exitCodeOf(services)
+	const services = await startServices({ signal: onSignal().signal })
 	try {
 		return await runCommand(command, services.env)
 	} finally {
@@ -178,17 +176,20 @@ function runCommand([file, ...args], env) {
 	})
 }
 
-/** Resolves with the first signal that asks to stop; keeps the process alive until then. */
-function untilSignal() {
-	return new Promise((asked) => {
-		const alive = setInterval(() => {}, 1 << 30)
-		for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-			process.on(signal, () => {
+/** The first signal that asks to stop, as an abort signal and as a promise; keeps the process alive until then. */
+function onSignal() {
+	const controller = new AbortController()
+	const alive = setInterval(() => {}, 1 << 30)
+	const happened = new Promise((resolve) => {
+		for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+			process.on(name, () => {
 				clearInterval(alive)
-				asked(signal)
+				controller.abort(Object.assign(new Error(`stopped by ${name}`), { exitCode: exitCodeOf(name) }))
+				resolve()
 			})
 		}
 	})
+	return { signal: controller.signal, happened }
 }
 
 function exitCodeOf(signal) {
@@ -207,7 +208,7 @@ if (process.argv[1] && import.meta.url === pathToFileURL(realpathSync(process.ar
 		(code) => process.exit(code),
 		(error) => {
 			process.stderr.write(`${error.message}\n`)
-			process.exit(1)
+			process.exit(error.exitCode ?? 1)
 		},
 	)
 }
