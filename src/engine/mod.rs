@@ -1,1 +1,69 @@
-//! The async engine: one control loop over the ports.
+//! The async engine: one control loop over the ports, and the IO tasks around it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `worker` | the control loop that owns the kernel's machine |
+//! | `io` | loads, writes, sends: each with its retries, each checked against the lease |
+//! | `leases` | asks for, renews and gives back the leases of partitions |
+//! | `shutdown` | the ordered stop with deadlines |
+//! | `health` | what `health()` answers |
+//! | `clock` | the system's clocks |
+
+mod clock;
+mod health;
+mod io;
+mod leases;
+mod shutdown;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use clock::SystemClock;
+pub use health::Health;
+pub use worker::{Command, Engine, start};
+
+use crate::kernel::machine;
+use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, StatusStore};
+
+/// Everything the engine drives.
+#[derive(Clone)]
+pub struct Ports {
+    /// Consuming side of the job log.
+    pub source: Arc<dyn JobSource>,
+    /// Producing side.
+    pub sink: Arc<dyn JobSink>,
+    /// State of runs.
+    pub contexts: Arc<dyn ContextStore>,
+    /// Status rows.
+    pub statuses: Arc<dyn StatusStore>,
+    /// Leases; without it partitions are worked on as soon as they are assigned.
+    pub coordination: Option<Arc<dyn Coordination>>,
+    /// The JavaScript sessions.
+    pub executor: Arc<dyn Executor>,
+    /// Logs, life cycle, hooks.
+    pub host: Arc<dyn Host>,
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Settings of a worker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Job topic, for keys and messages.
+    pub topic: String,
+    /// Consumer group, for messages.
+    pub group: String,
+    /// Unique name of this worker; the holder in its leases.
+    pub worker_id: String,
+    /// Bounds and modes of the machine.
+    pub machine: machine::Config,
+    /// Time to live of a partition's lease. A crashed worker's partitions stay blocked for at most this.
+    pub lease_ttl: Duration,
+    /// How long running nodes may go on when a partition is taken in order, before they are aborted.
+    pub revoke_grace: Duration,
+    /// How long `start` may take to reach the services; `None` waits for ever.
+    pub start_timeout: Option<Duration>,
+    /// Whether jobs come from JavaScript (`processJobs` overridden) rather than from partitions.
+    pub virtual_source: bool,
+}

@@ -2,12 +2,15 @@
 //! randomness are arguments, and what to do is returned as a value.
 
 pub mod document;
+pub mod effects;
 pub mod error;
 pub mod job;
 pub mod ledger;
 pub mod lease;
 pub mod lifecycle;
 pub mod machine;
+pub mod outcome;
 pub mod partition;
 pub mod retry;
+pub mod time;
 pub mod timestamps;

@@ -1,32 +1,7 @@
 use async_trait::async_trait;
 
+use crate::kernel::effects::{ContextWrite, StoredContext};
 use crate::kernel::error::FlowError;
-
-/// A run's row as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredContext {
-    /// The JSON text of the cell, or `None` where the row exists with a NULL cell.
-    pub text: Option<String>,
-    /// Write time of the cell in microseconds since the epoch, where the store knows it.
-    pub write_micros: Option<i64>,
-}
-
-/// One step commit: everything that changed, as one single-partition write.
-#[derive(Debug, Clone)]
-pub struct ContextWrite {
-    /// Run id, the partition key.
-    pub run: String,
-    /// The whole document, for the `document` layout. Includes the reserved `_flowcraft` key.
-    pub document: String,
-    /// The changed keys in order, last value per key (`None` deletes), raw JSON values. For layouts
-    /// that write keys, and for user contexts driven through `patch`. Does not include `_flowcraft`.
-    pub changes: Vec<(String, Option<String>)>,
-    /// The raw JSON of the `_flowcraft` key.
-    pub checkpoint: String,
-    /// Client timestamp of the write, microseconds since the epoch. A repeat of the write carries
-    /// the same one.
-    pub timestamp_micros: i64,
-}
 
 /// Where the state of runs lives.
 ///

@@ -1,64 +1,33 @@
-use crate::kernel::document::Entry;
-
-/// What the engine tells the JavaScript sessions. Sent in batches, never awaited (design D7).
-#[derive(Debug, Clone)]
-pub enum ToSession {
-    /// Open a session for a run that was loaded from the store.
-    Open {
-        /// Handle for the life of the session.
-        handle: u32,
-        /// Run id.
-        run: String,
-        /// Blueprint id of the message that brought the run here.
-        blueprint: String,
-        /// Node ids of the messages that wait for this run.
-        nodes: Vec<String>,
-        /// Keys and raw JSON values of the stored document, without the reserved key.
-        entries: Vec<Entry>,
-        /// Raw JSON of the stored checkpoint, if the run has one.
-        checkpoint: Option<String>,
-        /// Whether the run had a row at all.
-        existed: bool,
-    },
-    /// Steps up to and including `seq` are durable: their successors may start.
-    Durable {
-        /// Session handle.
-        handle: u32,
-        /// Highest durable step number.
-        seq: u32,
-    },
-    /// Keys changed by somebody else since they were read (merge by key; uncommitted changes win).
-    Merge {
-        /// Session handle.
-        handle: u32,
-        /// Foreign changes.
-        changes: Vec<(String, Option<String>)>,
-    },
-    /// A message for a node arrived at an open session that has no such visit due.
-    Stray {
-        /// Session handle.
-        handle: u32,
-        /// Node id.
-        node: String,
-    },
-    /// Nodes get their abort signal; what they return is recorded if it still can be.
-    Abort {
-        /// Session handle.
-        handle: u32,
-        /// Why, for the signal's reason.
-        reason: String,
-    },
-    /// The session is over for this worker: abort what runs, record nothing more.
-    Close {
-        /// Session handle.
-        handle: u32,
-        /// Why.
-        reason: String,
-    },
-}
+use crate::kernel::effects::{OutboundJob, ToSession};
+use crate::kernel::error::FlowError;
 
 /// The JavaScript side.
 pub trait Executor: Send + Sync + 'static {
     /// Hands over a batch; order within and between batches is kept. Must not block.
     fn deliver(&self, batch: Vec<ToSession>);
+}
+
+/// How important a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// For developers of this package.
+    Debug,
+    /// Normal operation.
+    Info,
+    /// Works, but an operator should know.
+    Warn,
+    /// Does not work.
+    Error,
+}
+
+/// The process around the engine.
+pub trait Host: Send + Sync + 'static {
+    /// Writes a log line. Must not block.
+    fn log(&self, level: LogLevel, text: String);
+    /// The worker's life cycle changed.
+    fn state(&self, state: crate::kernel::lifecycle::Lifecycle, detail: &str);
+    /// Gives a consumed job to JavaScript's `handleJob`; answered by the engine's `handled`.
+    fn hand_over(&self, token: u64, job: &OutboundJob);
+    /// Settles the promise of a submitted job.
+    fn settle(&self, submission: u64, result: Result<(), FlowError>);
 }

@@ -1,24 +1,7 @@
 use async_trait::async_trait;
 
+use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage};
 use crate::kernel::error::FlowError;
-
-/// A consumed message, undecoded.
-#[derive(Debug, Clone)]
-pub struct RawMessage {
-    /// Partition it was read from.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// Message key bytes.
-    pub key: Option<Vec<u8>>,
-    /// Message value bytes; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// How often this job was re-produced because it lay in a partition that is not its run's home
-    /// (header `flowcraft-hops`).
-    pub hops: u32,
-    /// Broker timestamp, milliseconds since the epoch, where known.
-    pub timestamp_ms: Option<i64>,
-}
 
 /// What a job source tells the engine.
 pub enum SourceEvent {
@@ -73,40 +56,16 @@ pub trait JobSource: Send + Sync + 'static {
     fn commit(&self, positions: &[(i32, i64)]);
     /// Commits positions and waits for the answer.
     async fn commit_now(&self, positions: &[(i32, i64)]) -> Result<(), FlowError>;
+    /// Reads a partition again from its committed position: what was delivered since is delivered anew.
+    fn rewind(&self, partition: i32);
     /// Leaves the group and releases everything. Idempotent.
     async fn close(&self);
-}
-
-/// A job to be sent to the topic: key = run id, value = `{"runId","blueprintId","nodeId"}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboundJob {
-    /// Run id.
-    pub run: String,
-    /// Blueprint id.
-    pub blueprint: String,
-    /// Node id.
-    pub node: String,
-    /// Hops so far; 0 sends no header.
-    pub hops: u32,
 }
 
 /// Where a sent message lies, when the log tells.
 pub type Delivered = Option<(i32, i64)>;
 /// Called once with the outcome of a send, from any thread; must not block.
 pub type SendDone = Box<dyn FnOnce(Result<Delivered, FlowError>) + Send>;
-
-/// A message that nobody can process, with the reason.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// The original message.
-    pub message: RawMessage,
-    /// Error code of the reason.
-    pub code: &'static str,
-    /// The reason in words.
-    pub reason: String,
-    /// Run id, where it could be read.
-    pub run: Option<String>,
-}
 
 /// The producing side of the job log.
 ///

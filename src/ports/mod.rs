@@ -9,8 +9,10 @@ mod job_log;
 mod status_store;
 
 pub use clock::{Clock, Moment};
-pub use context_store::{ContextStore, ContextWrite, StoredContext};
+pub use context_store::ContextStore;
 pub use coordination::Coordination;
-pub use executor::{Executor, ToSession};
-pub use job_log::{DeadLetter, Delivered, JobSink, JobSource, OutboundJob, RawMessage, SendDone, SourceEvent, SourceHandle, TopicFacts};
-pub use status_store::{StatusRecord, StatusStore};
+pub use executor::{Executor, Host, LogLevel};
+pub use job_log::{Delivered, JobSink, JobSource, SendDone, SourceEvent, SourceHandle, TopicFacts};
+pub use status_store::StatusStore;
+
+pub use crate::kernel::effects::{ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};

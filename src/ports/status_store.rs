@@ -1,20 +1,7 @@
 use async_trait::async_trait;
 
+use crate::kernel::effects::StatusRecord;
 use crate::kernel::error::FlowError;
-
-/// A status row to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusRecord {
-    /// Run id, the partition key.
-    pub run: String,
-    /// `completed`, `failed`, `awaiting`, `cancelled` or `parked`.
-    pub status: String,
-    /// JSON text `{"status","payload"?,"reason"?}`.
-    pub status_data: String,
-    /// Client timestamp, microseconds; also the row's `updated_at` (in milliseconds). A repeat of the
-    /// record is byte-identical.
-    pub timestamp_micros: i64,
-}
 
 /// Where clients look up how a run ended.
 ///

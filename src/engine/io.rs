@@ -1,0 +1,204 @@
+//! The outside operations of the control loop. Each runs in a task of its own, retries what can pass,
+//! and reports back as an event; none of them decides anything about runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Ports;
+use super::health::Board;
+use super::leases::{LeaseTable, Permission};
+use super::worker::Event;
+use crate::kernel::error::FlowError;
+use crate::kernel::retry::Backoff;
+use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StatusRecord};
+
+/// How often a withheld permission is looked at again.
+const WITHHELD_PAUSE: Duration = Duration::from_millis(20);
+
+/// What every IO task needs.
+#[derive(Clone)]
+pub(super) struct Io {
+    pub(super) ports: Ports,
+    pub(super) leases: LeaseTable,
+    pub(super) board: Board,
+    pub(super) events: UnboundedSender<Event>,
+}
+
+impl Io {
+    fn report(&self, event: Event) {
+        // The loop is gone only after a stop, when nothing waits for this any more.
+        let _ = self.events.send(event);
+    }
+
+    // Repeats an operation until it succeeds or fails for good.
+    async fn persist<T, F, Fut>(&self, place: &str, mut operation: F) -> Result<T, FlowError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, FlowError>>,
+    {
+        let mut attempt = 0;
+        loop {
+            match operation().await {
+                Ok(value) => {
+                    if attempt > 0 && self.board.well(place) {
+                        self.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] {place} works again"));
+                    }
+                    return Ok(value);
+                }
+                Err(error) if !error.retryable() => return Err(error),
+                Err(error) => {
+                    attempt += 1;
+                    self.note(place, &error);
+                    tokio::time::sleep(Backoff::STORE.pause(attempt, jitter(attempt, self.ports.clock.wall_micros()))).await;
+                }
+            }
+        }
+    }
+
+    fn note(&self, place: &str, error: &FlowError) {
+        if self.board.trouble(place, error.code().as_str(), &error.to_string()) {
+            self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] {place} does not work, retrying: {error}"));
+        }
+    }
+
+    pub(super) fn load(&self, handle: u32, run: String) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            let result = io.persist("context store", || io.ports.contexts.load(&run)).await;
+            io.report(Event::Loaded(handle, result));
+        });
+    }
+
+    pub(super) fn write(&self, handle: u32, partition: i32, write: ContextWrite, verify: Option<i64>) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            if let Some(expected) = verify
+                && let Some(event) = io.verify(handle, &write.run, expected).await
+            {
+                return io.report(event);
+            }
+            let write = Arc::new(write);
+            let result = io.persist("context store", || io.permitted(partition, || io.ports.contexts.write(&write))).await;
+            match result {
+                Ok(Some(())) => io.report(Event::Written(handle, Ok(()))),
+                // The partition is gone: its run was closed, nothing is to be recorded.
+                Ok(None) => {}
+                Err(error) => io.report(Event::Written(handle, Err(error))),
+            }
+        });
+    }
+
+    // Looks whether the row is still the one we know; answers with what was found if it is not.
+    async fn verify(&self, handle: u32, run: &str, expected: i64) -> Option<Event> {
+        let found = self.persist("context store", || self.ports.contexts.write_micros(run)).await;
+        match found {
+            Ok(Some(micros)) if micros != expected => {
+                let stored = self.persist("context store", || self.ports.contexts.load(run)).await.ok().flatten();
+                Some(Event::Foreign(handle, stored))
+            }
+            _ => None,
+        }
+    }
+
+    // Runs an operation once the lease allows it; `None` when the partition is not ours any more.
+    async fn permitted<T, F, Fut>(&self, partition: i32, operation: F) -> Result<Option<T>, FlowError>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, FlowError>>,
+    {
+        loop {
+            match self.leases.permission(partition, &self.ports) {
+                Permission::Granted => return operation().await.map(Some),
+                Permission::Withheld => tokio::time::sleep(WITHHELD_PAUSE).await,
+                Permission::Refused => return Ok(None),
+            }
+        }
+    }
+
+    pub(super) fn publish(&self, handle: u32, partition: i32, record: StatusRecord) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            let result = io.persist("status store", || io.permitted(partition, || io.ports.statuses.publish(&record))).await;
+            match result {
+                Ok(None) => {}
+                Ok(Some(())) => {
+                    io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
+                    io.report(Event::Published(handle));
+                }
+                Err(error) => {
+                    // The outcome stands in the run's checkpoint; a job of the run publishes it again.
+                    io.board.trouble("status store", error.code().as_str(), &error.to_string());
+                    io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] status of run {} cannot be written: {error}", record.run));
+                    io.report(Event::Published(handle));
+                }
+            }
+        });
+    }
+
+    pub(super) fn touch(&self, run: String, timestamp_micros: i64) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = io.ports.statuses.touch(&run, timestamp_micros).await {
+                io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] Failed to update updated_at timestamp for Run ID {run}: {error}"));
+            }
+        });
+    }
+
+    /// Sends a job; a failure is retried for as long as the worker lives, because its anchor waits.
+    pub(super) fn send(&self, token: u64, job: OutboundJob, attempt: u32) {
+        let io = self.clone();
+        let again = job.clone();
+        self.ports.sink.send(
+            &job,
+            Box::new(move |result| match result {
+                Ok(delivered) => {
+                    if attempt > 0 {
+                        io.board.well("job topic");
+                    }
+                    io.report(Event::Sent(token, delivered));
+                }
+                Err(error) => {
+                    io.note("job topic", &error);
+                    io.report(Event::SendAgain(token, again, attempt + 1));
+                }
+            }),
+        );
+    }
+
+    /// Sends a dead letter; like a job, it is retried: a message is never completed unburied.
+    pub(super) fn bury(&self, token: u64, letter: DeadLetter, attempt: u32) {
+        let io = self.clone();
+        let again = letter.clone();
+        self.ports.sink.dead_letter(
+            &letter,
+            Box::new(move |result| match result {
+                Ok(_) => {
+                    if attempt > 0 {
+                        io.board.well("dead letters");
+                    }
+                    io.report(Event::Buried(token));
+                }
+                Err(error) => {
+                    io.note("dead letters", &error);
+                    io.report(Event::BuryAgain(token, Box::new(again), attempt + 1));
+                }
+            }),
+        );
+    }
+
+    /// Waits before another attempt of a send or burial.
+    pub(super) fn later(&self, attempt: u32, event: impl FnOnce(&Self) + Send + 'static) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Backoff::STORE.pause(attempt, jitter(attempt, io.ports.clock.wall_micros()))).await;
+            event(&io);
+        });
+    }
+}
+
+// Spread of retries over time; needs no quality, only that workers differ.
+fn jitter(attempt: u32, wall_micros: i64) -> f64 {
+    f64::from(u32::try_from((wall_micros.unsigned_abs() ^ u64::from(attempt).wrapping_mul(7919)) % 1_000).unwrap_or(0)) / 1_000.0
+}

@@ -1,0 +1,478 @@
+//! The control loop: the only owner of the machine (house rule 2).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::health::{Board, Health};
+use super::io::Io;
+use super::leases::{LeaseKeeper, LeaseTable};
+use super::{Ports, Settings, shutdown};
+use crate::kernel::error::FlowError;
+use crate::kernel::job::Job;
+use crate::kernel::lifecycle::Lifecycle;
+use crate::kernel::machine::{Action, Machine, Now, Step, VIRTUAL_PARTITION};
+use crate::kernel::time::Moment;
+use crate::ports::{Delivered, DeadLetter, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession};
+
+/// How often offsets are committed, at most.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// How often time-driven decisions are taken.
+const TICK_EVERY: Duration = Duration::from_millis(250);
+/// How many events are taken before what they caused is carried out.
+const EVENTS_PER_TURN: usize = 2_048;
+/// After the abort signal, how long results may still come in.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+
+/// What happens to the loop.
+pub(super) enum Event {
+    Source(SourceEvent),
+    Command(Command),
+    Leased(i32),
+    LeaseLost(i32),
+    Loaded(u32, Result<Option<StoredContext>, FlowError>),
+    Written(u32, Result<(), FlowError>),
+    Foreign(u32, Option<StoredContext>),
+    Published(u32),
+    Sent(u64, Delivered),
+    SendAgain(u64, OutboundJob, u32),
+    Buried(u64),
+    BuryAgain(u64, Box<DeadLetter>, u32),
+    Released(Vec<i32>),
+}
+
+/// What JavaScript tells the loop.
+pub enum Command {
+    /// A session opened.
+    Opened(u32, Vec<(u32, String)>),
+    /// A session refused its run: code, reason, status to publish.
+    Refused(u32, &'static str, String, Option<String>),
+    /// A step was recorded.
+    Step(u32, Box<Step>),
+    /// A session has nothing running any more.
+    Drained(u32),
+    /// A job handed in, with the id of its promise.
+    Submit(u64, Job),
+    /// JavaScript's `handleJob` settled.
+    Handled(u64, Result<(), FlowError>),
+    /// Stop within the span.
+    Stop(Duration, oneshot::Sender<shutdown::Report>),
+}
+
+/// A running worker, as the outside sees it.
+#[derive(Clone)]
+pub struct Engine {
+    events: UnboundedSender<Event>,
+    board: Board,
+    ports: Ports,
+}
+
+impl Engine {
+    /// Hands a command to the loop. Late ones, after the end, are dropped.
+    pub fn command(&self, command: Command) {
+        let _ = self.events.send(Event::Command(command));
+    }
+
+    /// The state of the worker.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.board.read()
+    }
+
+    /// Sends a job on behalf of the user.
+    ///
+    /// # Errors
+    /// What the sink reports.
+    pub async fn enqueue(&self, job: OutboundJob) -> Result<(), FlowError> {
+        let (sender, receiver) = oneshot::channel();
+        self.ports.sink.send(&job, Box::new(move |result| drop(sender.send(result))));
+        let gone = |_| FlowError::NotRunning { state: "closed".into(), action: "enqueueJob".into() };
+        receiver.await.map_err(gone)?.map(|_| ())
+    }
+
+    /// Drains and stops; see [`shutdown`].
+    pub async fn stop(&self, deadline: Duration) -> shutdown::Report {
+        let (sender, receiver) = oneshot::channel();
+        self.command(Command::Stop(deadline, sender));
+        receiver.await.unwrap_or_default()
+    }
+}
+
+/// Starts a worker: reaches the services, joins the group, then answers.
+///
+/// # Errors
+/// Why the services could not be reached in time. Waiting for the group alone is never an error; it is
+/// logged every ten seconds.
+pub async fn start(ports: Ports, settings: Settings) -> Result<Engine, FlowError> {
+    let settings = Arc::new(settings);
+    let board = Board::new();
+    set_state(&ports, &board, Lifecycle::Starting, "");
+    let facts = within(settings.start_timeout, "reaching Kafka", ports.source.prepare()).await?;
+    if let Some(coordination) = &ports.coordination {
+        within(settings.start_timeout, "reaching the coordination store", coordination.get("flowcraft:ping")).await?;
+    }
+    let (events, receiver) = unbounded_channel();
+    let engine = Engine { events: events.clone(), board: board.clone(), ports: ports.clone() };
+    let (joined, group) = oneshot::channel();
+    let worker = Worker::new(ports.clone(), settings.clone(), board.clone(), events.clone(), facts.partitions, joined);
+    tokio::spawn(worker.run(receiver));
+    set_state(&ports, &board, Lifecycle::Joining, "");
+    let sink = events.clone();
+    ports.source.start(Arc::new(move |event| drop(sink.send(Event::Source(event))))).await?;
+    wait_for_group(&ports, &settings, group).await?;
+    set_state(&ports, &board, Lifecycle::Running, "");
+    Ok(engine)
+}
+
+async fn wait_for_group(ports: &Ports, settings: &Settings, mut group: oneshot::Receiver<Result<(), FlowError>>) -> Result<(), FlowError> {
+    loop {
+        match tokio::time::timeout(Duration::from_secs(10), &mut group).await {
+            Ok(Ok(result)) => return result,
+            Ok(Err(_)) => return Err(FlowError::NotRunning { state: "closed".into(), action: "start".into() }),
+            Err(_) => ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] still waiting to join consumer group \"{}\"", settings.group)),
+        }
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, waiting_for: &str, operation: impl Future<Output = Result<T, FlowError>>) -> Result<T, FlowError> {
+    let Some(limit) = limit else { return operation.await };
+    let late = |_| FlowError::StartTimeout { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), waiting_for: waiting_for.to_owned() };
+    tokio::time::timeout(limit, operation).await.map_err(late)?
+}
+
+pub(super) fn set_state(ports: &Ports, board: &Board, state: Lifecycle, detail: &str) {
+    board.update(|health| health.state = state.as_str());
+    ports.host.state(state, detail);
+}
+
+struct Revocation {
+    partitions: Vec<i32>,
+    open: Vec<i32>,
+    abort_at: Moment,
+    aborted: bool,
+    done: std::sync::mpsc::Sender<()>,
+}
+
+pub(super) struct Worker {
+    pub(super) machine: Machine,
+    pub(super) ports: Ports,
+    pub(super) settings: Arc<Settings>,
+    pub(super) board: Board,
+    pub(super) keeper: LeaseKeeper,
+    io: Io,
+    events: UnboundedSender<Event>,
+    revocations: Vec<Revocation>,
+    handing_over: HashMap<u64, (RawMessage, String)>,
+    joined: Option<oneshot::Sender<Result<(), FlowError>>>,
+    pub(super) stopping: Option<shutdown::Stopping>,
+    ended: Option<Option<FlowError>>,
+}
+
+impl Worker {
+    fn new(
+        ports: Ports,
+        settings: Arc<Settings>,
+        board: Board,
+        events: UnboundedSender<Event>,
+        partitions: i32,
+        joined: oneshot::Sender<Result<(), FlowError>>,
+    ) -> Self {
+        let leases = LeaseTable::default();
+        let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
+        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone() };
+        let machine = Machine::new(settings.machine.clone(), partitions);
+        let (revocations, handing_over) = (Vec::new(), HashMap::new());
+        Self { machine, ports, settings, board, keeper, io, events, revocations, handing_over, joined: Some(joined), stopping: None, ended: None }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { moment: self.ports.clock.now(), wall_micros: self.ports.clock.wall_micros() }
+    }
+
+    async fn run(mut self, mut receiver: UnboundedReceiver<Event>) {
+        if self.settings.virtual_source {
+            self.machine.assign(VIRTUAL_PARTITION);
+            self.io.leases.grant_unleased(VIRTUAL_PARTITION);
+            self.machine.activate(VIRTUAL_PARTITION, self.now());
+        }
+        let mut tick = tokio::time::interval(TICK_EVERY);
+        let mut commit = tokio::time::interval(COMMIT_EVERY);
+        commit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = receiver.recv() => {
+                    self.on(event);
+                    for _ in 0..EVENTS_PER_TURN {
+                        match receiver.try_recv() {
+                            Ok(event) => self.on(event),
+                            Err(_) => break,
+                        }
+                    }
+                    // Progress of the log must not wait for a pause in the events.
+                    if is_due(&mut commit).await {
+                        self.commit();
+                    }
+                }
+                _ = commit.tick() => self.commit(),
+                _ = tick.tick() => self.tick(),
+            }
+            self.act();
+            if self.may_end() {
+                break;
+            }
+        }
+        shutdown::finish(self, receiver).await;
+    }
+
+    /// Why the worker ends, if not because it was stopped.
+    pub(super) fn failure(&self) -> Option<FlowError> {
+        self.ended.clone().flatten()
+    }
+
+    fn may_end(&self) -> bool {
+        self.ended.is_some() || self.stopping.as_ref().is_some_and(|stopping| stopping.is_drained(self.now().moment))
+    }
+
+    fn on(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Source(event) => self.on_source(event, now),
+            Event::Command(command) => self.on_command(command, now),
+            Event::Leased(partition) => self.machine.activate(partition, now),
+            Event::LeaseLost(partition) => {
+                self.machine.unlease(partition);
+                self.ports.source.rewind(partition);
+                self.machine.assign(partition);
+            }
+            Event::Loaded(handle, result) => self.machine.loaded(handle, result, now),
+            Event::Written(handle, result) => self.machine.written(handle, result, now),
+            Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
+            Event::Published(handle) => self.machine.published(handle, now),
+            Event::Sent(token, delivered) => self.machine.sent(token, delivered),
+            Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
+            Event::Buried(token) => self.machine.buried(token),
+            Event::BuryAgain(token, letter, attempt) => self.io.later(attempt, move |io| io.bury(token, *letter, attempt)),
+            Event::Released(partitions) => self.released(&partitions),
+        }
+    }
+
+    fn on_source(&mut self, event: SourceEvent, now: Now) {
+        match event {
+            SourceEvent::Messages(batch) => self.machine.messages(batch, now),
+            SourceEvent::Assigned(partitions) => {
+                for partition in partitions {
+                    self.machine.assign(partition);
+                    self.keeper.acquire(partition);
+                }
+            }
+            SourceEvent::Revoking { partitions, done } => self.revoke(partitions, done, now),
+            SourceEvent::Lost(partitions) => {
+                self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] partitions {partitions:?} were lost; their unrecorded work is done again elsewhere"));
+                for partition in partitions {
+                    self.keeper.cancel(partition);
+                    self.machine.forget_partition(partition, "partition lost");
+                }
+            }
+            SourceEvent::Joined => self.joined(Ok(())),
+            SourceEvent::Trouble(error) => {
+                if self.board.trouble("kafka", error.code().as_str(), &error.to_string()) {
+                    self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] {error}"));
+                }
+            }
+            SourceEvent::Ended(error) => {
+                if let Some(error) = &error {
+                    self.joined(Err(error.clone()));
+                }
+                self.ended = Some(error);
+            }
+        }
+    }
+
+    fn joined(&mut self, result: Result<(), FlowError>) {
+        self.board.well("kafka");
+        if let Some(joined) = self.joined.take() {
+            let _ = joined.send(result);
+        }
+    }
+
+    fn on_command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Opened(handle, due) => self.machine.opened(handle, due),
+            Command::Refused(handle, code, reason, status) => self.machine.refuse(handle, code, reason, status, now),
+            Command::Step(handle, step) => self.machine.step(handle, *step, now),
+            Command::Drained(handle) => self.machine.session_drained(handle),
+            Command::Submit(submission, job) => self.machine.submit(submission, job),
+            Command::Handled(token, result) => {
+                if let Some((message, run)) = self.handing_over.remove(&token) {
+                    self.machine.handled(token, message, run, result);
+                }
+            }
+            Command::Stop(deadline, reply) => self.begin_stop(deadline, reply, now),
+        }
+    }
+
+    fn begin_stop(&mut self, deadline: Duration, reply: oneshot::Sender<shutdown::Report>, now: Now) {
+        if let Some(stopping) = &mut self.stopping {
+            return stopping.also(reply);
+        }
+        set_state(&self.ports, &self.board, Lifecycle::Draining, "");
+        let mut open = self.machine.owned();
+        self.ports.source.pause(&open);
+        if self.settings.virtual_source {
+            open.push(VIRTUAL_PARTITION);
+        }
+        self.stopping = Some(shutdown::Stopping::new(&open, now.moment.after(deadline), reply));
+        for partition in open {
+            self.machine.drain(partition);
+        }
+    }
+
+    fn revoke(&mut self, partitions: Vec<i32>, done: std::sync::mpsc::Sender<()>, now: Now) {
+        let abort_at = now.moment.after(self.settings.revoke_grace);
+        self.revocations.push(Revocation { open: partitions.clone(), partitions: partitions.clone(), abort_at, aborted: false, done });
+        for partition in partitions {
+            if self.machine.is_known(partition) {
+                self.machine.drain(partition);
+            } else {
+                self.drained(partition);
+            }
+        }
+    }
+
+    fn drained(&mut self, partition: i32) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.drained(partition);
+        }
+        for revocation in &mut self.revocations {
+            revocation.open.retain(|open| *open != partition);
+        }
+        self.give_up_drained();
+    }
+
+    // Commits and gives back what is drained, outside the loop, then lets the source go on.
+    fn give_up_drained(&mut self) {
+        let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.revocations).into_iter().partition(|revocation| revocation.open.is_empty());
+        self.revocations = open;
+        for revocation in done {
+            let positions: Vec<(i32, i64)> = self.machine.take_commits().into_iter().collect();
+            let (source, events, partitions) = (self.ports.source.clone(), self.events.clone(), revocation.partitions.clone());
+            let leases = self.keeper.detach(&revocation.partitions);
+            tokio::spawn(async move {
+                if !positions.is_empty() {
+                    // A failure here only means redelivery, which changes nothing.
+                    let _ = tokio::time::timeout(Duration::from_secs(3), source.commit_now(&positions)).await;
+                }
+                leases.give_back().await;
+                let _ = events.send(Event::Released(partitions));
+                let _ = revocation.done.send(());
+            });
+        }
+    }
+
+    fn released(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.machine.forget_partition(*partition, "partition given up");
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.machine.tick(now);
+        self.overdue_revocations(now.moment);
+        if let Some(stopping) = &mut self.stopping {
+            let partitions = stopping.to_abort(now.moment);
+            for partition in partitions {
+                self.machine.abort(partition, "the worker stops");
+            }
+        }
+        let (loaded_runs, waiting_messages) = self.machine.load();
+        let (partitions, counters) = (self.machine.owned(), self.machine.counters());
+        self.board.update(|health| {
+            (health.loaded_runs, health.waiting_messages, health.partitions, health.counters) = (loaded_runs, waiting_messages, partitions, counters);
+        });
+    }
+
+    fn overdue_revocations(&mut self, now: Moment) {
+        let mut abort = Vec::new();
+        let mut forget = Vec::new();
+        for revocation in &mut self.revocations {
+            if !revocation.aborted && now >= revocation.abort_at {
+                revocation.aborted = true;
+                abort.extend_from_slice(&revocation.open);
+            } else if revocation.aborted && now >= revocation.abort_at.after(ABORT_GRACE) {
+                forget.extend_from_slice(&revocation.open);
+            }
+        }
+        for partition in abort {
+            self.machine.abort(partition, "the partition moves to another worker");
+        }
+        for partition in forget {
+            // Completed offsets are committed all the same; what still runs is done again elsewhere.
+            self.machine.close_partition(partition, "the partition moves to another worker");
+            self.drained(partition);
+        }
+    }
+
+    fn commit(&mut self) {
+        let positions = self.machine.take_commits();
+        if !positions.is_empty() {
+            self.ports.source.commit(&positions);
+        }
+    }
+
+    pub(super) fn act(&mut self) {
+        let mut tells: Vec<ToSession> = Vec::new();
+        // Carrying out an action can make the machine decide something more.
+        loop {
+            let actions = self.machine.take_actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.carry_out(action, &mut tells);
+            }
+        }
+        if !tells.is_empty() {
+            self.ports.executor.deliver(tells);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, tells: &mut Vec<ToSession>) {
+        match action {
+            Action::Tell(event) => tells.push(event),
+            Action::Load { handle, run } => self.io.load(handle, run),
+            Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
+            Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
+            Action::Touch { run, timestamp_micros } => self.io.touch(run, timestamp_micros),
+            Action::Send { token, job } => self.io.send(token, job, 0),
+            Action::Bury { token, letter } => {
+                self.ports.host.log(
+                    LogLevel::Error,
+                    format!("[KafkaAdapter] message {}[{}]@{} goes to dead letters: {} {}", self.settings.topic, letter.message.partition, letter.message.offset, letter.code, letter.reason),
+                );
+                self.io.bury(token, letter, 0);
+            }
+            Action::HandOver { token, job, message } => {
+                self.handing_over.insert(token, (message, job.run.clone()));
+                self.ports.host.hand_over(token, &job);
+            }
+            Action::Settle { submission, result } => self.ports.host.settle(submission, result),
+            Action::Pause(partitions) => self.ports.source.pause(&partitions),
+            Action::Resume(partitions) => self.ports.source.resume(&partitions),
+            Action::Drained(partition) => self.drained(partition),
+        }
+    }
+}
+
+// Whether an interval is due, without waiting for it.
+async fn is_due(interval: &mut tokio::time::Interval) -> bool {
+    tokio::select! {
+        biased;
+        _ = interval.tick() => true,
+        () = std::future::ready(()) => false,
+    }
+}

@@ -1,0 +1,250 @@
+//! From a consumed message to its run.
+
+use super::{Action, Anchor, MAX_HOPS, Machine, Now, PartitionState, Phase, Run, VIRTUAL_PARTITION, Visit, WaitingMessage};
+use crate::kernel::document::Document;
+use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, ToSession};
+use crate::kernel::error::{Code, FlowError};
+use crate::kernel::job::{self, Job};
+use crate::kernel::ledger::Received;
+use crate::kernel::partition::home_partition;
+use crate::kernel::time::Moment;
+use crate::kernel::timestamps::WriteClock;
+
+impl Machine {
+    /// Messages arrived.
+    pub fn messages(&mut self, batch: Vec<RawMessage>, now: Now) {
+        for message in batch {
+            match self.partitions.get_mut(&message.partition) {
+                None => {}
+                Some(partition) if partition.state == PartitionState::Leasing => partition.aside.push(message),
+                Some(_) => self.receive(message, now),
+            }
+        }
+        self.regulate();
+        self.pump();
+    }
+
+    pub(super) fn receive(&mut self, message: RawMessage, now: Now) {
+        let Some(partition) = self.partitions.get_mut(&message.partition) else { return };
+        self.counters.received += 1;
+        match partition.ledger.receive(message.offset, now.moment) {
+            Received::Repeated => {}
+            Received::Done => self.counters.own_duplicates += 1,
+            // A partition that is given up begins nothing: the message stays incomplete and is
+            // delivered to the next owner.
+            Received::New if partition.state == PartitionState::Draining => {}
+            Received::New if self.config.serial => self.backlog.push_back(message),
+            Received::New => self.admit(message),
+        }
+        if self.config.serial {
+            self.serial_next();
+        }
+    }
+
+    fn serial_next(&mut self) {
+        while self.serial_current.is_none() {
+            let Some(message) = self.backlog.pop_front() else { return };
+            let Some(epoch) = self.partitions.get(&message.partition).map(|p| p.epoch) else { continue };
+            self.serial_current = Some(Anchor::Log { partition: message.partition, epoch, offset: message.offset });
+            self.admit(message);
+        }
+    }
+
+    pub(super) fn serial_done(&mut self, anchor: Anchor) {
+        if self.config.serial && self.serial_current == Some(anchor) {
+            self.serial_current = None;
+            self.serial_next();
+        }
+    }
+
+    pub(super) fn serial_forget(&mut self, partition: i32) {
+        self.backlog.retain(|message| message.partition != partition);
+        if matches!(self.serial_current, Some(Anchor::Log { partition: current, .. }) if current == partition) {
+            self.serial_current = None;
+            self.serial_next();
+        }
+    }
+
+    fn admit(&mut self, message: RawMessage) {
+        let Some(epoch) = self.partitions.get(&message.partition).map(|p| p.epoch) else { return };
+        let anchor = Anchor::Log { partition: message.partition, epoch, offset: message.offset };
+        self.hold(anchor);
+        let Some(value) = message.value.as_deref() else {
+            self.counters.stale += 1;
+            return self.release(anchor);
+        };
+        let job = match job::decode(value) {
+            Ok(job) => job,
+            Err(problem) => {
+                let reason = problem.problem;
+                return self.bury(anchor, DeadLetter { message, code: problem.code.as_str(), reason, run: problem.run });
+            }
+        };
+        let home = home_partition(job.run.as_bytes(), self.partition_count);
+        if home != message.partition && message.hops < MAX_HOPS {
+            self.counters.rehomed += 1;
+            let token = self.token();
+            self.pending.insert(token, anchor);
+            return self.actions.push(Action::Send { token, job: outbound(job, message.hops + 1) });
+        }
+        if self.config.hand_over {
+            let token = self.token();
+            self.pending.insert(token, anchor);
+            return self.actions.push(Action::HandOver { token, job: outbound(job, 0), message });
+        }
+        self.deliver(job, message.partition, anchor, Some(Box::new(message)));
+    }
+
+    /// A job handed in by JavaScript (`processJobs` or `handleJob` overridden).
+    pub fn submit(&mut self, submission: u64, job: Job) {
+        let partition = if self.partitions.contains_key(&VIRTUAL_PARTITION) { VIRTUAL_PARTITION } else { home_partition(job.run.as_bytes(), self.partition_count) };
+        let anchor = Anchor::Submitted(submission);
+        self.hold(anchor);
+        if self.partitions.get(&partition).is_none_or(|p| p.state != PartitionState::Active) {
+            let error = FlowError::NotRunning { state: format!("not the owner of partition {partition}"), action: format!("job of run \"{}\"", job.run) };
+            return self.reject(anchor, &error);
+        }
+        self.deliver(job, partition, anchor, None);
+        self.pump();
+    }
+
+    /// Sends a message away for good; its anchor is released when that is acknowledged.
+    pub(super) fn bury(&mut self, anchor: Anchor, letter: DeadLetter) {
+        self.counters.dead_letters += 1;
+        let token = self.token();
+        self.pending.insert(token, anchor);
+        self.actions.push(Action::Bury { token, letter });
+    }
+
+    /// A dead letter was acknowledged.
+    pub fn buried(&mut self, token: u64) {
+        if let Some(anchor) = self.pending.remove(&token) {
+            self.release(anchor);
+        }
+    }
+
+    /// JavaScript's `handleJob` settled. A rejection buries the message: the hook had its own retries.
+    pub fn handled(&mut self, token: u64, message: RawMessage, run: String, result: Result<(), FlowError>) {
+        let Some(anchor) = self.pending.remove(&token) else { return };
+        match result {
+            Ok(()) => self.release(anchor),
+            Err(error) => self.bury(anchor, DeadLetter { message, code: Code::Callback.as_str(), reason: error.to_string(), run: Some(run) }),
+        }
+    }
+
+    // The anchor is held once by the caller; that hold is passed on or released here.
+    fn deliver(&mut self, job: Job, partition: i32, anchor: Anchor, message: Option<Box<RawMessage>>) {
+        let Some(handle) = self.by_id.get(&job.run).copied() else {
+            if self.ended.ids.contains(&job.run) {
+                self.counters.stale += 1;
+                return self.release(anchor);
+            }
+            return self.enlist(job, partition, anchor, message);
+        };
+        let Some(run) = self.runs.get_mut(&handle) else { return self.release(anchor) };
+        match run.phase {
+            Phase::Waiting | Phase::Loading | Phase::Opening => {
+                run.waiting.push(WaitingMessage { node: job.node, anchor, message });
+                self.waiting_messages += 1;
+            }
+            Phase::Ending => {
+                self.counters.stale += 1;
+                self.release(anchor);
+            }
+            Phase::Open => self.attach(handle, &job.node, anchor),
+        }
+    }
+
+    fn enlist(&mut self, job: Job, partition: i32, anchor: Anchor, message: Option<Box<RawMessage>>) {
+        let handle = self.next_handle;
+        self.next_handle = self.next_handle.wrapping_add(1).max(1);
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.runs.insert(handle);
+        }
+        self.by_id.insert(job.run.clone(), handle);
+        self.runs.insert(
+            handle,
+            Run {
+                id: job.run,
+                blueprint: job.blueprint,
+                partition,
+                phase: Phase::Waiting,
+                waiting: vec![WaitingMessage { node: job.node, anchor, message }],
+                visits: std::collections::HashMap::new(),
+                document: Document::default(),
+                checkpoint: String::new(),
+                clock: WriteClock::default(),
+                queued: None,
+                writing: None,
+                anchors: Vec::new(),
+                outcome: None,
+                opened_at: Moment::default(),
+                touched_at: None,
+                verified_at: Moment::default(),
+                drained: false,
+                refused: None,
+            },
+        );
+        self.waiting_messages += 1;
+        self.lane.push_back(handle);
+    }
+
+    // A message for an open run: it belongs to every visit of its node that is due now.
+    fn attach(&mut self, handle: u32, node: &str, anchor: Anchor) {
+        let Some(run) = self.runs.get_mut(&handle) else { return self.release(anchor) };
+        let mut start = Vec::new();
+        let mut attached = 0;
+        for (number, visit) in run.visits.iter_mut().filter(|(_, visit)| visit.node == node) {
+            visit.anchors.push(anchor);
+            visit.submissions.extend(submission_of(anchor));
+            attached += 1;
+            if ask(visit) && !self.config.local_starts {
+                start.push(*number);
+            }
+        }
+        if attached == 0 {
+            self.counters.stale += 1;
+        }
+        for _ in 0..attached {
+            self.hold(anchor);
+        }
+        if !start.is_empty() {
+            start.sort_unstable();
+            self.tell(ToSession::Start { handle, visits: start });
+        }
+        self.release(anchor);
+    }
+
+    // Pauses when too much waits, resumes when half of it is gone: hysteresis against flapping.
+    pub(super) fn regulate(&mut self) {
+        let waiting = self.waiting_messages + self.backlog.len() + self.partitions.values().map(|p| p.aside.len()).sum::<usize>();
+        let owned = || self.partitions.keys().copied().filter(|p| *p != VIRTUAL_PARTITION).collect::<Vec<_>>();
+        if !self.paused && waiting >= self.config.max_waiting_messages {
+            let partitions = owned();
+            self.paused = true;
+            self.actions.push(Action::Pause(partitions));
+        } else if self.paused && waiting <= self.config.max_waiting_messages / 2 {
+            let partitions = owned();
+            self.paused = false;
+            self.actions.push(Action::Resume(partitions));
+        }
+    }
+}
+
+// Marks that a message asked for the visit; true when it may start by that.
+fn ask(visit: &mut Visit) -> bool {
+    let first = !visit.asked;
+    visit.asked = true;
+    first && visit.durable && !visit.done
+}
+
+pub(super) fn submission_of(anchor: Anchor) -> Option<u64> {
+    match anchor {
+        Anchor::Submitted(submission) => Some(submission),
+        Anchor::Log { .. } => None,
+    }
+}
+
+fn outbound(job: Job, hops: u32) -> OutboundJob {
+    OutboundJob { run: job.run, blueprint: job.blueprint, node: job.node, hops }
+}

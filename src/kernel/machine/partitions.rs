@@ -1,0 +1,138 @@
+//! Partitions come and go.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Action, Machine, Now, Partition, PartitionState, Phase, VIRTUAL_PARTITION};
+use crate::kernel::effects::ToSession;
+use crate::kernel::ledger::Ledger;
+
+impl Machine {
+    /// A partition was assigned; its messages wait until [`Machine::activate`].
+    pub fn assign(&mut self, partition: i32) {
+        self.forget_partition(partition, "reassigned");
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        self.partitions.insert(
+            partition,
+            Partition { epoch, state: PartitionState::Leasing, ledger: Ledger::default(), aside: Vec::new(), holds: HashMap::new(), runs: HashSet::new() },
+        );
+        if self.paused && partition != VIRTUAL_PARTITION {
+            self.actions.push(Action::Pause(vec![partition]));
+        }
+    }
+
+    /// The lease of a partition is held: its messages may be worked on.
+    pub fn activate(&mut self, partition: i32, now: Now) {
+        let Some(state) = self.partitions.get_mut(&partition).filter(|p| p.state == PartitionState::Leasing) else { return };
+        state.state = PartitionState::Active;
+        let aside = std::mem::take(&mut state.aside);
+        for message in aside {
+            self.receive(message, now);
+        }
+        self.regulate();
+        self.pump();
+    }
+
+    /// The lease went to somebody else while the assignment stayed: everything unrecorded is dropped,
+    /// and messages wait for a new lease. The messages in work are delivered again by a new assignment,
+    /// so until then they stay incomplete.
+    pub fn unlease(&mut self, partition: i32) {
+        self.close_runs(partition, "lease lost");
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.state = PartitionState::Leasing;
+        }
+    }
+
+    /// A partition is to be given up in order: running nodes finish and record, nothing new begins.
+    /// [`Action::Drained`] follows when nothing is in work any more.
+    pub fn drain(&mut self, partition: i32) {
+        let Some(state) = self.partitions.get_mut(&partition) else { return };
+        state.state = PartitionState::Draining;
+        state.aside.clear();
+        let handles: Vec<u32> = state.runs.iter().copied().collect();
+        self.serial_forget(partition);
+        for handle in handles {
+            match self.runs.get(&handle).map(|run| run.phase) {
+                Some(Phase::Waiting | Phase::Loading | Phase::Opening) => self.close(handle, "partition given up"),
+                Some(Phase::Open) => self.tell(ToSession::Drain { handle }),
+                Some(Phase::Ending) | None => {}
+            }
+        }
+        self.check_drained(partition);
+    }
+
+    /// A session that was told to drain has nothing running any more.
+    pub fn session_drained(&mut self, handle: u32) {
+        if let Some(run) = self.runs.get_mut(&handle) {
+            run.drained = true;
+        }
+        self.close_if_drained(handle);
+    }
+
+    pub(super) fn close_if_drained(&mut self, handle: u32) {
+        let idle = |run: &super::Run| run.drained && run.phase == Phase::Open && run.writing.is_none() && run.queued.is_none();
+        if self.runs.get(&handle).is_some_and(idle) {
+            self.close(handle, "partition given up");
+        }
+    }
+
+    pub(super) fn check_drained(&mut self, partition: i32) {
+        if self.partitions.get(&partition).is_some_and(|p| p.state == PartitionState::Draining && p.runs.is_empty()) {
+            self.actions.push(Action::Drained(partition));
+        }
+    }
+
+    /// Nodes that outlived the grace get their abort signal; what they return in time still counts.
+    pub fn abort(&mut self, partition: i32, reason: &str) {
+        let handles: Vec<u32> = self.partitions.get(&partition).map(|p| p.runs.iter().copied().collect()).unwrap_or_default();
+        for handle in handles {
+            self.tell(ToSession::Abort { handle, reason: reason.to_owned() });
+        }
+    }
+
+    /// A partition is gone. Returns whether it was known.
+    pub fn forget_partition(&mut self, partition: i32, reason: &str) -> bool {
+        self.serial_forget(partition);
+        self.close_runs(partition, reason);
+        self.partitions.remove(&partition).is_some()
+    }
+
+    /// Drops what is in work on a partition; completed offsets can still be committed.
+    pub fn close_partition(&mut self, partition: i32, reason: &str) {
+        self.close_runs(partition, reason);
+    }
+
+    /// Whether the partition is assigned here.
+    #[must_use]
+    pub fn is_known(&self, partition: i32) -> bool {
+        self.partitions.contains_key(&partition)
+    }
+
+    fn close_runs(&mut self, partition: i32, reason: &str) {
+        let handles: Vec<u32> = self.partitions.get(&partition).map(|p| p.runs.iter().copied().collect()).unwrap_or_default();
+        for handle in handles {
+            self.close(handle, reason);
+        }
+        self.lane.retain(|handle| self.runs.contains_key(handle));
+    }
+
+    /// Positions to commit that lie beyond what was taken before.
+    pub fn take_commits(&mut self) -> Vec<(i32, i64)> {
+        let owned = self.partitions.iter_mut().filter(|(number, _)| **number != VIRTUAL_PARTITION);
+        owned.filter_map(|(number, partition)| partition.ledger.take_commit().map(|position| (*number, position))).collect()
+    }
+
+    /// Partitions held now.
+    #[must_use]
+    pub fn owned(&self) -> Vec<i32> {
+        let mut owned: Vec<i32> = self.partitions.keys().copied().filter(|p| *p != VIRTUAL_PARTITION).collect();
+        owned.sort_unstable();
+        owned
+    }
+
+    /// Whether a partition is being worked on.
+    #[must_use]
+    pub fn is_active(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_some_and(|p| p.state == PartitionState::Active)
+    }
+}

@@ -1,0 +1,289 @@
+//! The life of a run in this worker: lane, load, open, refuse, end.
+
+use super::intake::submission_of;
+use super::{Action, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
+use crate::kernel::document::Document;
+use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
+use crate::kernel::error::{Code, FlowError};
+use crate::kernel::job;
+use crate::kernel::outcome::Outcome;
+use crate::kernel::timestamps::WriteClock;
+
+impl Machine {
+    // Loads runs while there is room; one run is always allowed, however large.
+    pub(super) fn pump(&mut self) {
+        while self.loaded < self.config.max_loaded_runs && (self.loaded == 0 || self.loaded_bytes < self.config.max_loaded_bytes) {
+            let Some(handle) = self.lane.pop_front() else { return };
+            let Some(run) = self.runs.get_mut(&handle) else { continue };
+            run.phase = Phase::Loading;
+            self.loaded += 1;
+            self.counters.loads += 1;
+            self.actions.push(Action::Load { handle, run: run.id.clone() });
+        }
+    }
+
+    /// The state of a run was read.
+    pub fn loaded(&mut self, handle: u32, result: Result<Option<StoredContext>, FlowError>, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Loading) else { return };
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error) => return self.refuse(handle, error.code().as_str(), error.to_string(), None, now),
+        };
+        let existed = stored.is_some();
+        let write_micros = stored.as_ref().and_then(|row| row.write_micros);
+        let parsed = match stored {
+            None => Ok(Default::default()),
+            Some(StoredContext { text: None, .. }) => Err("the cell is NULL".to_owned()),
+            Some(StoredContext { text: Some(text), .. }) => Document::parse(&text).map_err(|e| e.to_string()),
+        };
+        let stored = match parsed {
+            Ok(stored) => stored,
+            Err(cause) => {
+                let error = FlowError::StateCorrupt { run: run.id.clone(), cause };
+                return self.refuse(handle, Code::StateCorrupt.as_str(), error.to_string(), Some("failed".into()), now);
+            }
+        };
+        run.clock = WriteClock::above(write_micros);
+        run.document = stored.document;
+        run.checkpoint = stored.checkpoint.clone().unwrap_or_default();
+        run.phase = Phase::Opening;
+        run.opened_at = now.moment;
+        run.verified_at = now.moment;
+        self.loaded_bytes += run.document.bytes();
+        let event = ToSession::Open {
+            handle,
+            run: run.id.clone(),
+            blueprint: run.blueprint.clone(),
+            nodes: run.waiting.iter().map(|waiting| waiting.node.clone()).collect(),
+            entries: run.document.entries().map(|(key, raw)| (key.to_owned(), raw.to_owned())).collect(),
+            checkpoint: stored.checkpoint,
+            existed,
+        };
+        self.tell(event);
+    }
+
+    /// A session answered with the visits that are due.
+    ///
+    /// The messages that brought the run here are held by all of them: each may be the only one that
+    /// brings the run back after a crash.
+    pub fn opened(&mut self, handle: u32, due: Vec<(u32, String)>) {
+        let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Opening) else { return };
+        run.phase = Phase::Open;
+        let waiting = std::mem::take(&mut run.waiting);
+        self.waiting_messages -= waiting.len();
+        let anchors: Vec<Anchor> = waiting.iter().map(|message| message.anchor).collect();
+        if due.is_empty() {
+            // Held until the outcome that follows is published.
+            run.anchors.extend(anchors);
+            return;
+        }
+        let (mut start, mut send) = (Vec::new(), Vec::new());
+        for (number, node) in due {
+            let asking: Vec<Anchor> = waiting.iter().filter(|message| message.node == node).map(|message| message.anchor).collect();
+            let asked = !asking.is_empty();
+            if asked { start.push(number) } else { send.push(number) }
+            let submissions = asking.into_iter().filter_map(submission_of).collect();
+            run.visits.insert(number, Visit { node, anchors: anchors.clone(), durable: true, asked, submissions, ..Visit::default() });
+        }
+        let count = run.visits.len();
+        for anchor in &anchors {
+            (0..count).for_each(|_| self.hold(*anchor));
+        }
+        self.release_all(anchors);
+        if !self.config.local_starts {
+            send.into_iter().for_each(|number| self.send_visit(handle, number));
+            self.tell(ToSession::Start { handle, visits: start });
+        }
+        self.regulate();
+    }
+
+    /// A session cannot run this run: the waiting messages go to the dead letters, after the status.
+    pub fn refuse(&mut self, handle: u32, code: &'static str, reason: String, status: Option<String>, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        run.refused = Some((code, reason.clone()));
+        match status {
+            None => self.bury_run(handle, now),
+            Some(status) => {
+                let outcome = Outcome::bare(&status, &reason);
+                run.phase = Phase::Ending;
+                let timestamp_micros = run.clock.next(now.wall_micros);
+                let record = StatusRecord { run: run.id.clone(), status, status_data: outcome.status_data(&run.id, &run.document), timestamp_micros };
+                let partition = run.partition;
+                self.actions.push(Action::Publish { handle, partition, record });
+            }
+        }
+    }
+
+    // Ends a run whose messages nobody can process.
+    pub(super) fn bury_run(&mut self, handle: u32, _now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        let (code, reason) = run.refused.clone().unwrap_or((Code::Internal.as_str(), "no reason recorded".into()));
+        let id = run.id.clone();
+        let blueprint = run.blueprint.clone();
+        let mut letters: Vec<(Anchor, RawMessage)> = Vec::new();
+        for waiting in std::mem::take(&mut run.waiting) {
+            self.waiting_messages -= 1;
+            let rebuilt = || rebuild(&id, &blueprint, &waiting.node, waiting.anchor);
+            letters.push((waiting.anchor, waiting.message.map_or_else(rebuilt, |message| *message)));
+        }
+        let mut seen = std::collections::HashSet::new();
+        let mut spare = std::mem::take(&mut run.anchors);
+        for visit in run.visits.values_mut() {
+            for anchor in std::mem::take(&mut visit.anchors) {
+                if seen.insert(anchor) { letters.push((anchor, rebuild(&id, &blueprint, &visit.node, anchor))) } else { spare.push(anchor) }
+            }
+        }
+        let error = FlowError::RunRefused { code: Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Internal), run: id.clone(), reason: reason.clone() };
+        for (anchor, message) in letters {
+            match anchor {
+                Anchor::Log { .. } => self.bury(anchor, DeadLetter { message, code, reason: reason.clone(), run: Some(id.clone()) }),
+                Anchor::Submitted(_) => self.reject(anchor, &error),
+            }
+        }
+        self.release_all(spare);
+        self.close(handle, &reason);
+    }
+
+    /// The outcome of a run is published (or can never be: then it is logged by the engine and stands in
+    /// the run's checkpoint).
+    pub fn published(&mut self, handle: u32, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        if run.refused.is_some() {
+            return self.bury_run(handle, now);
+        }
+        self.counters.outcomes += 1;
+        let anchors = std::mem::take(&mut run.anchors);
+        let ended = run.outcome.as_ref().is_some_and(Outcome::is_final);
+        let id = run.id.clone();
+        self.release_all(anchors);
+        if ended {
+            self.ended.insert(id);
+        }
+        self.close(handle, "ended");
+    }
+
+    // Forgets a run; whatever it still holds stays incomplete and is delivered again.
+    pub(super) fn close(&mut self, handle: u32, reason: &str) {
+        let Some(run) = self.runs.remove(&handle) else { return };
+        self.by_id.remove(&run.id);
+        self.waiting_messages -= run.waiting.len();
+        if run.phase != Phase::Waiting {
+            self.loaded -= 1;
+            self.loaded_bytes = self.loaded_bytes.saturating_sub(run.document.bytes());
+        }
+        if matches!(run.phase, Phase::Opening | Phase::Open | Phase::Ending) {
+            self.tell(ToSession::Close { handle, reason: reason.to_owned() });
+        }
+        self.abandon_submissions(&run);
+        if let Some(partition) = self.partitions.get_mut(&run.partition) {
+            partition.runs.remove(&handle);
+        }
+        self.check_drained(run.partition);
+        self.regulate();
+        self.pump();
+    }
+
+    fn abandon_submissions(&mut self, run: &super::Run) {
+        let error = FlowError::NotRunning { state: "closing".into(), action: format!("run \"{}\"", run.id) };
+        let waiting = run.waiting.iter().map(|message| message.anchor);
+        let visits = run.visits.values().flat_map(|visit| visit.anchors.iter().copied());
+        let held: Vec<Anchor> = waiting.chain(visits).chain(run.anchors.iter().copied()).collect();
+        for anchor in held {
+            self.reject(anchor, &error);
+        }
+    }
+
+    /// Time passed: long-held offsets move to the tail, long-open runs are touched.
+    pub fn tick(&mut self, now: Now) {
+        self.refresh_held(now);
+        self.touch_open(now);
+    }
+
+    fn refresh_held(&mut self, now: Now) {
+        let Some(limit) = now.moment.0.checked_sub(self.config.refresh_after).map(crate::kernel::time::Moment) else { return };
+        let mut held: Vec<(i32, u64, i64)> = Vec::new();
+        for (number, partition) in self.partitions.iter().filter(|(_, p)| p.state == PartitionState::Active) {
+            held.extend(partition.ledger.held_since(limit).take(1_000).map(|offset| (*number, partition.epoch, offset)));
+        }
+        for (partition, epoch, offset) in held {
+            let anchor = Anchor::Log { partition, epoch, offset };
+            let visits: Vec<(u32, u32)> = self
+                .runs
+                .iter()
+                .filter(|(_, run)| run.partition == partition && run.phase == Phase::Open)
+                .flat_map(|(handle, run)| run.visits.iter().filter(|(_, v)| v.sending.is_none() && v.anchors.contains(&anchor)).map(|(number, _)| (*handle, *number)))
+                .collect();
+            for (handle, number) in visits {
+                self.send_visit(handle, number);
+            }
+        }
+    }
+
+    fn touch_open(&mut self, now: Now) {
+        let config = &self.config;
+        let mut touches = Vec::new();
+        for run in self.runs.values_mut().filter(|run| run.phase == Phase::Open) {
+            let due = run.touched_at.map_or_else(|| run.opened_at.after(config.touch_first), |last| last.after(config.touch_every));
+            if now.moment >= due {
+                run.touched_at = Some(now.moment);
+                // Below every later write of this run, so that an outcome always wins.
+                touches.push(Action::Touch { run: run.id.clone(), timestamp_micros: run.clock.next(now.wall_micros) });
+            }
+        }
+        self.actions.append(&mut touches);
+    }
+
+    // Sends the message of a due visit; its acknowledgement replaces what the visit inherited.
+    pub(super) fn send_visit(&mut self, handle: u32, number: u32) {
+        let token = self.token();
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        let Some(visit) = run.visits.get_mut(&number) else { return };
+        visit.sending = Some(token);
+        let job = OutboundJob { run: run.id.clone(), blueprint: run.blueprint.clone(), node: visit.node.clone(), hops: 0 };
+        self.sending.insert(token, super::Sending { handle, visit: number, recorded: false });
+        self.counters.sends += 1;
+        self.actions.push(Action::Send { token, job });
+    }
+
+    /// A job message was acknowledged, at its place where the log tells.
+    pub fn sent(&mut self, token: u64, delivered: Option<(i32, i64)>) {
+        if let Some(anchor) = self.pending.remove(&token) {
+            return self.release(anchor);
+        }
+        let Some(sending) = self.sending.remove(&token) else { return };
+        if sending.recorded {
+            return self.forget_duplicate(delivered);
+        }
+        let Some(visit) = self.runs.get_mut(&sending.handle).and_then(|run| run.visits.get_mut(&sending.visit)) else { return };
+        visit.sending = None;
+        visit.sent = delivered;
+        let (own, inherited) = std::mem::take(&mut visit.anchors).into_iter().partition(|anchor| match submission_of(*anchor) {
+            Some(submission) => visit.submissions.contains(&submission),
+            None => is_at(*anchor, delivered),
+        });
+        visit.anchors = own;
+        self.release_all(inherited);
+    }
+
+    // The visit of this message is recorded: when it comes, it costs nothing.
+    pub(super) fn forget_duplicate(&mut self, delivered: Option<(i32, i64)>) {
+        if let Some((partition, offset)) = delivered
+            && partition != VIRTUAL_PARTITION
+            && let Some(partition) = self.partitions.get_mut(&partition)
+        {
+            partition.ledger.complete_ahead(offset);
+        }
+    }
+}
+
+fn is_at(anchor: Anchor, delivered: Option<(i32, i64)>) -> bool {
+    matches!((anchor, delivered), (Anchor::Log { partition, offset, .. }, Some(at)) if at == (partition, offset))
+}
+
+fn rebuild(run: &str, blueprint: &str, node: &str, anchor: Anchor) -> RawMessage {
+    let (partition, offset) = match anchor {
+        Anchor::Log { partition, offset, .. } => (partition, offset),
+        Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
+    };
+    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(run, blueprint, node).into_bytes()), hops: 0, timestamp_ms: None }
+}

@@ -1,0 +1,230 @@
+//! Step commits: group them, write them one after the other, then let their successors go (D5).
+
+use super::{Action, Anchor, Batch, Machine, Now, Phase, Run, Step, Visit};
+use crate::kernel::document::Document;
+use crate::kernel::effects::{ContextWrite, StatusRecord, StoredContext, ToSession};
+use crate::kernel::error::FlowError;
+
+impl Machine {
+    /// A session recorded a step.
+    pub fn step(&mut self, handle: u32, step: Step, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Open) else { return };
+        let before = run.document.bytes();
+        let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && step.outcome.is_some();
+        for (key, raw) in &step.changes {
+            run.document.apply(key.clone(), raw.clone());
+        }
+        self.loaded_bytes = (self.loaded_bytes + run.document.bytes()).saturating_sub(before);
+        run.checkpoint = step.checkpoint;
+        for number in &step.done {
+            if let Some(visit) = run.visits.get_mut(number) {
+                visit.done = true;
+            }
+        }
+        let due: Vec<u32> = step.due.iter().map(|(number, _)| *number).collect();
+        for (number, node) in step.due {
+            run.visits.insert(number, Visit { node, ..Visit::default() });
+        }
+        if step.outcome.is_some() {
+            run.phase = Phase::Ending;
+        }
+        let first = run.queued.is_none();
+        let batch = run.queued.get_or_insert_with(Batch::default);
+        batch.unchanged = unchanged && first && run.writing.is_none();
+        batch.seq = step.seq;
+        batch.changes.extend(step.changes);
+        batch.done.extend(step.done);
+        batch.due.extend(due);
+        batch.outcome = step.outcome;
+        self.write_next(handle, now);
+    }
+
+    // Takes everything handed over so far as one write; at most one write of a run is in flight.
+    fn write_next(&mut self, handle: u32, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        if run.writing.is_some() {
+            return;
+        }
+        let Some(batch) = run.queued.take() else { return };
+        if batch.unchanged {
+            run.writing = Some(batch);
+            return self.recorded(handle, now);
+        }
+        let stored = run.clock.last();
+        let stale = now.moment.since(run.verified_at) > self.config.verify_after;
+        let verify = (stale && stored > 0).then_some(stored);
+        let write = ContextWrite {
+            run: run.id.clone(),
+            document: run.document.assemble(Some(&run.checkpoint)),
+            changes: last_per_key(&batch.changes),
+            checkpoint: run.checkpoint.clone(),
+            timestamp_micros: run.clock.next(now.wall_micros),
+        };
+        run.writing = Some(batch);
+        self.counters.writes += 1;
+        let partition = run.partition;
+        self.actions.push(Action::Write { handle, partition, write, verify });
+    }
+
+    /// The write in flight ended. An error here is one that no repeat can mend.
+    pub fn written(&mut self, handle: u32, result: Result<(), FlowError>, now: Now) {
+        match result {
+            Ok(()) => {
+                if let Some(run) = self.runs.get_mut(&handle) {
+                    run.verified_at = now.moment;
+                }
+                self.recorded(handle, now);
+            }
+            Err(error) => self.refuse(handle, error.code().as_str(), error.to_string(), Some("failed".into()), now),
+        }
+    }
+
+    // The write is durable: successors go, then the outcome.
+    fn recorded(&mut self, handle: u32, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        let Some(batch) = run.writing.take() else { return };
+        let (inherited, duplicates, sending) = take_recorded(run, &batch.done);
+        self.counters.recorded += batch.done.len() as u64;
+        for number in &batch.due {
+            if let Some(visit) = run.visits.get_mut(number) {
+                visit.durable = true;
+            }
+        }
+        for token in sending {
+            if let Some(sending) = self.sending.get_mut(&token) {
+                sending.recorded = true;
+            }
+        }
+        duplicates.into_iter().for_each(|at| self.forget_duplicate(Some(at)));
+        self.pass_on(handle, inherited, &batch);
+        self.tell(ToSession::Durable { handle, seq: batch.seq });
+        match batch.outcome {
+            Some(outcome) => self.publish(handle, outcome, now),
+            None => self.write_next(handle, now),
+        }
+        self.close_if_drained(handle);
+    }
+
+    // Anchors of recorded visits go to the visits they made due; without any, to the outcome.
+    fn pass_on(&mut self, handle: u32, inherited: Vec<Anchor>, batch: &Batch) {
+        let mut start = Vec::new();
+        let alive: Vec<u32> = match self.runs.get(&handle) {
+            Some(run) => batch.due.iter().copied().filter(|number| run.visits.contains_key(number)).collect(),
+            None => Vec::new(),
+        };
+        for number in &alive {
+            inherited.iter().for_each(|anchor| self.hold(*anchor));
+            if let Some(visit) = self.runs.get_mut(&handle).and_then(|run| run.visits.get_mut(number)) {
+                visit.anchors.extend_from_slice(&inherited);
+                if visit.asked && !self.config.local_starts {
+                    start.push(*number);
+                }
+            }
+            if self.config.send_successors {
+                self.send_visit(handle, *number);
+            }
+        }
+        if !start.is_empty() {
+            self.tell(ToSession::Start { handle, visits: start });
+        }
+        match self.runs.get_mut(&handle) {
+            Some(run) if batch.outcome.is_some() => run.anchors.extend(inherited),
+            _ => self.release_all(inherited),
+        }
+    }
+
+    fn publish(&mut self, handle: u32, outcome: crate::kernel::outcome::Outcome, _now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        // The record's timestamp is that of the step that decided it, also on a repeat.
+        let record = StatusRecord {
+            run: run.id.clone(),
+            status: outcome.status.clone(),
+            status_data: outcome.status_data(&run.id, &run.document),
+            timestamp_micros: run.clock.last(),
+        };
+        run.outcome = Some(outcome);
+        let leftover: Vec<Anchor> = run.visits.drain().flat_map(|(_, visit)| visit.anchors).collect();
+        run.anchors.extend(leftover);
+        let partition = run.partition;
+        self.actions.push(Action::Publish { handle, partition, record });
+    }
+
+    /// The row was written by somebody else since it was read: merge by key, our uncommitted changes
+    /// winning, and write again (D8).
+    pub fn foreign(&mut self, handle: u32, stored: Option<StoredContext>, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        let Some(mut batch) = run.writing.take() else { return };
+        self.counters.merges += 1;
+        run.verified_at = now.moment;
+        if let Some(micros) = stored.as_ref().and_then(|row| row.write_micros) {
+            run.clock.saw(micros);
+        }
+        let text = stored.and_then(|row| row.text);
+        let theirs = text.as_deref().and_then(|text| Document::parse(text).ok()).map(|stored| stored.document);
+        if let Some(theirs) = theirs {
+            let changes = merge(run, &theirs, &batch);
+            if !changes.is_empty() {
+                self.tell(ToSession::Merge { handle, changes });
+            }
+        }
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        if let Some(later) = run.queued.take() {
+            batch.seq = later.seq;
+            batch.changes.extend(later.changes);
+            batch.done.extend(later.done);
+            batch.due.extend(later.due);
+            batch.outcome = later.outcome;
+        }
+        batch.unchanged = false;
+        run.queued = Some(batch);
+        self.write_next(handle, now);
+    }
+}
+
+// Removes recorded visits: what they held, which messages of theirs are now duplicates, and which
+// are still on their way.
+fn take_recorded(run: &mut Run, done: &[u32]) -> (Vec<Anchor>, Vec<(i32, i64)>, Vec<u64>) {
+    let (mut inherited, mut duplicates, mut sending) = (Vec::new(), Vec::new(), Vec::new());
+    for visit in done.iter().filter_map(|number| run.visits.remove(number)) {
+        inherited.extend(visit.anchors);
+        duplicates.extend(visit.sent);
+        sending.extend(visit.sending);
+    }
+    (inherited, duplicates, sending)
+}
+
+fn last_per_key(changes: &[(String, Option<String>)]) -> Vec<(String, Option<String>)> {
+    let mut at: std::collections::HashMap<&str, usize> = std::collections::HashMap::with_capacity(changes.len());
+    let mut out: Vec<(String, Option<String>)> = Vec::with_capacity(changes.len());
+    for (key, raw) in changes {
+        match at.get(key.as_str()).and_then(|index| out.get_mut(*index)) {
+            Some(slot) => slot.1.clone_from(raw),
+            None => {
+                at.insert(key, out.len());
+                out.push((key.clone(), raw.clone()));
+            }
+        }
+    }
+    out
+}
+
+// Applies their changes to our copy where we changed nothing ourselves.
+fn merge(run: &mut Run, theirs: &Document, batch: &Batch) -> Vec<(String, Option<String>)> {
+    let queued = run.queued.iter().flat_map(|batch| batch.changes.iter());
+    let own: std::collections::HashSet<&str> = batch.changes.iter().chain(queued).map(|(key, _)| key.as_str()).collect();
+    let mut changes: Vec<(String, Option<String>)> = Vec::new();
+    for (key, raw) in theirs.entries().filter(|(key, _)| !own.contains(key)) {
+        if run.document.get(key) != Some(raw) {
+            changes.push((key.to_owned(), Some(raw.to_owned())));
+        }
+    }
+    for (key, _) in run.document.entries().filter(|(key, _)| !own.contains(key)) {
+        if theirs.get(key).is_none() {
+            changes.push((key.to_owned(), None));
+        }
+    }
+    for (key, raw) in &changes {
+        run.document.apply(key.clone(), raw.clone());
+    }
+    changes
+}
