@@ -1,0 +1,151 @@
+//! Questions to the cluster and topics to be created.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::OAuthToken;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::config::{KafkaSettings, TokenSource, fresh_token};
+use super::errors;
+use super::group::{Group, Member};
+use crate::kernel::error::{FlowError, Retry, Service};
+
+/// A metadata question is asked in slices of this, so that a refused login is noticed early.
+const QUESTION_SLICE: Duration = Duration::from_millis(1_000);
+/// Pause before a question that failed at once is asked again.
+const QUESTION_PAUSE: Duration = Duration::from_millis(100);
+/// Brokers' default number of partitions or replicas.
+const BROKER_DEFAULT: i32 = -1;
+/// For creating topics when little of the caller's patience is left.
+const SHORTEST_CREATE: Duration = Duration::from_secs(2);
+
+struct AdminContext(Option<Arc<dyn TokenSource>>);
+
+impl ClientContext for AdminContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn error(&self, _error: KafkaError, _reason: &str) {}
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        fresh_token(self.0.as_ref())
+    }
+}
+
+/// Checks that the cluster answers, and that both topics exist or can be created. Answers the number of
+/// partitions of the job topic.
+pub(super) async fn prepare(group: Arc<Group>, member: Arc<Member>, tokens: Option<Arc<dyn TokenSource>>, patience: Duration) -> Result<i32, FlowError> {
+    let deadline = Instant::now() + patience;
+    let jobs = group.topics.jobs.clone();
+    let letters = group.topics.dead_letter_name();
+    let found = partitions_of(&group, &member, &jobs, deadline).await?;
+    if partitions_of(&group, &member, &letters, deadline).await?.is_none() {
+        create_letters(&group, &tokens, &letters, deadline).await;
+    }
+    if let Some(partitions) = found {
+        return Ok(partitions);
+    }
+    let wanted = group.settings.topic_partitions.unwrap_or(BROKER_DEFAULT);
+    create(&group.settings, tokens, &jobs, wanted, deadline).await.map_err(|cause| topic_missing(&jobs, &group.settings, &cause))?;
+    await_topic(&group, &member, &jobs, deadline).await
+}
+
+/// The job topic's partitions, `None` when it does not exist.
+pub(super) async fn partitions(group: Arc<Group>, member: Arc<Member>, patience: Duration) -> Result<Option<i32>, FlowError> {
+    let jobs = group.topics.jobs.clone();
+    partitions_of(&group, &member, &jobs, Instant::now() + patience).await
+}
+
+/// Without the dead-letter topic only a dead letter's own send fails, so this is told and no more.
+async fn create_letters(group: &Group, tokens: &Option<Arc<dyn TokenSource>>, topic: &str, deadline: Instant) {
+    if let Err(cause) = create(&group.settings, tokens.clone(), topic, BROKER_DEFAULT, deadline).await {
+        group.trouble(None, topic_missing(topic, &group.settings, &cause));
+    }
+}
+
+/// A created topic takes a moment until every broker knows it.
+async fn await_topic(group: &Arc<Group>, member: &Arc<Member>, topic: &str, deadline: Instant) -> Result<i32, FlowError> {
+    loop {
+        if let Some(partitions) = partitions_of(group, member, topic, deadline).await? {
+            return Ok(partitions);
+        }
+        if Instant::now() >= deadline {
+            return Err(topic_missing(topic, &group.settings, "created, but not visible yet"));
+        }
+        tokio::time::sleep(QUESTION_PAUSE).await;
+    }
+}
+
+async fn partitions_of(group: &Arc<Group>, member: &Arc<Member>, topic: &str, deadline: Instant) -> Result<Option<i32>, FlowError> {
+    let (group, member, topic) = (Arc::clone(group), Arc::clone(member), topic.to_owned());
+    let asked = tokio::task::spawn_blocking(move || ask(&group, &member, &topic, deadline));
+    asked.await.unwrap_or_else(|_| Err(FlowError::Internal { place: "kafka metadata", detail: "the question panicked".into() }))
+}
+
+/// Asks until the deadline; blocking. Gives up early on a refused login, which no waiting mends.
+fn ask(group: &Group, member: &Member, topic: &str, deadline: Instant) -> Result<Option<i32>, FlowError> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let cause = match member.fetch_metadata(Some(topic), left.clamp(QUESTION_PAUSE, QUESTION_SLICE)) {
+            Ok(metadata) => match answer(&metadata, topic) {
+                Ok(found) => return Ok(found),
+                Err(code) if errors::retry(code) == Retry::Never => {
+                    return Err(errors::store(format!("looking up topic \"{topic}\""), &KafkaError::MetadataFetch(code)));
+                }
+                Err(code) => code.to_string(),
+            },
+            Err(error) => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
+        };
+        let trouble = group.recent_trouble(QUESTION_SLICE * 5);
+        if let Some(refused @ FlowError::Store { retry: Retry::Never, service: Service::Kafka, .. }) = trouble {
+            return Err(refused);
+        }
+        if group.closing() || Instant::now() >= deadline {
+            return Err(match trouble {
+                Some(known @ FlowError::Unreachable { .. }) => known,
+                _ => errors::unreachable(&group.settings, cause),
+            });
+        }
+        std::thread::sleep(QUESTION_PAUSE);
+    }
+}
+
+/// Partitions, or `None` for a topic that does not exist, or the error that the broker gave.
+fn answer(metadata: &rdkafka::metadata::Metadata, topic: &str) -> Result<Option<i32>, Code> {
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+    match found.error() {
+        None if found.partitions().is_empty() => Err(Code::LeaderNotAvailable),
+        None => Ok(i32::try_from(found.partitions().len()).ok()),
+        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) => Ok(None),
+        Some(other) => Err(other.into()),
+    }
+}
+
+/// Creates a topic; `Err` holds the reason in words. That it exists already is fine: several workers
+/// start at once. With OAUTHBEARER the topic must exist: the admin client of the crate cannot log in.
+async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, topic: &str, partitions: i32, deadline: Instant) -> Result<(), String> {
+    let admin = AdminClient::from_config_and_context(&settings.base(), AdminContext(tokens)).map_err(|error| errors::refused_setting(&error).to_string())?;
+    let limit = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_CREATE);
+    let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
+    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(BROKER_DEFAULT));
+    let answered = admin.create_topics([&wanted], &options).await;
+    // Dropping the client joins its thread.
+    let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
+    match answered.map_err(|error| error.to_string())?.into_iter().next() {
+        Some(Err((_, code))) if code != Code::TopicAlreadyExists => Err(code.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// The error that tells an operator how to create the topic.
+pub(super) fn topic_missing(topic: &str, settings: &KafkaSettings, cause: &str) -> FlowError {
+    let server = settings.brokers.first().map_or("localhost:9092", String::as_str);
+    let partitions = settings.topic_partitions.map(|count| format!(" --partitions {count}")).unwrap_or_default();
+    let command = format!("kafka-topics.sh --create --bootstrap-server {server} --topic {topic}{partitions}");
+    FlowError::TopicMissing { topic: topic.into(), cause: cause.into(), command }
+}

@@ -1,0 +1,322 @@
+//! The producing side: jobs and dead letters, acknowledged by all in-sync replicas.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use tokio::sync::watch;
+
+use super::config::{KafkaSettings, TokenSource, fresh_token};
+use super::consumer::HOPS_HEADER;
+use super::{KafkaTopics, errors};
+use crate::backends::lock;
+use crate::kernel::error::{FlowError, Retry, Service};
+use crate::kernel::job;
+use crate::ports::{DeadLetter, JobSink, OutboundJob, SendDone};
+
+/// How long one round of serving delivery reports takes; reports are served within it as they come. It
+/// bounds how long a full queue or a broken producer waits for its turn.
+const ROUND: Duration = Duration::from_millis(50);
+/// What is buffered is sent within this time on close, or reported as failed.
+const FLUSH_LIMIT: Duration = Duration::from_secs(8);
+/// How long `close` waits for the thread.
+const CLOSE_LIMIT: Duration = Duration::from_secs(12);
+/// Pause between attempts to make a new producer after a fatal error.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+
+type Client = BaseProducer<Deliveries>;
+
+/// One message on its way.
+struct Outgoing {
+    topic: Arc<str>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Option<OwnedHeaders>,
+    /// The mutex is there because librdkafka's opaque must be `Sync`; nobody contends for it.
+    done: Box<Flight>,
+}
+
+/// What librdkafka gives back with a delivery report.
+struct Flight {
+    done: Mutex<Option<SendDone>>,
+    topic: Arc<str>,
+}
+
+impl Flight {
+    fn finish(&self, outcome: Result<(i32, i64), FlowError>) {
+        if let Some(done) = lock(&self.done).take() {
+            done(outcome.map(Some));
+        }
+    }
+}
+
+/// Shared by the callers, the thread and the delivery reports.
+struct Lane {
+    settings: Arc<KafkaSettings>,
+    tokens: Option<Arc<dyn TokenSource>>,
+    state: Mutex<LaneState>,
+}
+
+#[derive(Default)]
+struct LaneState {
+    client: Option<Arc<Client>>,
+    /// In sending order: what did not fit into librdkafka's queue, or fell out of a broken producer.
+    waiting: VecDeque<Outgoing>,
+    /// The producer met a fatal error and is to be replaced.
+    broken: bool,
+    closing: bool,
+}
+
+/// Delivery reports of one producer.
+struct Deliveries(Arc<Lane>);
+
+impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // Each message learns of its own failure; this is for the log.
+        tracing::debug!(target: "librdkafka", %error, reason);
+    }
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        fresh_token(self.0.tokens.as_ref())
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Flight>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, flight: Box<Flight>) {
+        match report {
+            Ok(message) => flight.finish(Ok((message.partition(), message.offset()))),
+            Err((error, message)) => self.0.undelivered(error, message, flight),
+        }
+    }
+}
+
+impl Lane {
+    /// Sends, or keeps for later where there is no room or no producer right now.
+    fn submit(&self, message: Outgoing) {
+        let mut state = lock(&self.state);
+        if state.closing {
+            drop(state);
+            message.done.finish(Err(FlowError::NotRunning { state: "closed".into(), action: "sending".into() }));
+            return;
+        }
+        if state.broken || !state.waiting.is_empty() {
+            state.waiting.push_back(message);
+            return;
+        }
+        let Some(client) = state.client.clone() else { return state.waiting.push_back(message) };
+        // Under the lock, so that the sending order is the order of the calls; it never blocks.
+        if let Err((error, message)) = offer(&client, message) {
+            if error == Code::QueueFull {
+                state.waiting.push_back(message);
+            } else {
+                drop(state);
+                message.done.finish(Err(failed(&message.topic, error)));
+            }
+        }
+    }
+
+    /// A report of failure. What a broken producer dropped is sent again by the next one; some of it may
+    /// have arrived, which at-least-once allows.
+    fn undelivered(&self, error: &KafkaError, message: &BorrowedMessage<'_>, flight: Box<Flight>) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+        let mut state = lock(&self.state);
+        state.broken |= is_fatal(code);
+        let fell_out = is_fatal(code) || state.broken && matches!(code, Code::PurgeQueue | Code::PurgeInflight);
+        if fell_out && !state.closing {
+            let headers = message.headers().map(rdkafka::message::BorrowedHeaders::detach);
+            let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+            state.waiting.push_back(Outgoing { topic: Arc::clone(&flight.topic), key, value, headers, done: flight });
+            return;
+        }
+        drop(state);
+        flight.finish(Err(failed(&flight.topic, code)));
+    }
+
+    /// Sends what waited, as far as there is room. The thread's own.
+    fn drain(&self) {
+        let mut refused = Vec::new();
+        let mut state = lock(&self.state);
+        while let (Some(client), false) = (state.client.clone(), state.broken) {
+            let Some(message) = state.waiting.pop_front() else { break };
+            match offer(&client, message) {
+                Ok(()) => {}
+                Err((Code::QueueFull, message)) => {
+                    state.waiting.push_front(message);
+                    break;
+                }
+                Err(failure) => refused.push(failure),
+            }
+        }
+        drop(state);
+        for (error, message) in refused {
+            message.done.finish(Err(failed(&message.topic, error)));
+        }
+    }
+}
+
+/// Codes after which librdkafka's producer refuses everything.
+fn is_fatal(code: Code) -> bool {
+    matches!(code, Code::Fatal | Code::Fenced | Code::InvalidProducerEpoch | Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::ProducerFenced)
+}
+
+fn failed(topic: &str, code: Code) -> FlowError {
+    let retry = if matches!(code, Code::PurgeQueue | Code::PurgeInflight) { Retry::Later } else { errors::retry(code) };
+    FlowError::Store { service: Service::Kafka, operation: format!("sending to topic \"{topic}\""), cause: code.to_string(), retry }
+}
+
+/// Puts a message into librdkafka's queue, or gives it back.
+fn offer(client: &Client, message: Outgoing) -> Result<(), (Code, Outgoing)> {
+    let Outgoing { topic, key, value, headers, done } = message;
+    let mut record = BaseRecord::<[u8], [u8], Box<Flight>>::with_opaque_to(&topic, done);
+    record.key = key.as_deref();
+    record.payload = value.as_deref();
+    record.headers = headers;
+    let Err((error, record)) = client.send(record) else { return Ok(()) };
+    let (headers, done) = (record.headers, record.delivery_opaque);
+    Err((error.rdkafka_error_code().unwrap_or(Code::InvalidArgument), Outgoing { topic: Arc::clone(&topic), key, value, headers, done }))
+}
+
+/// The producer of this worker.
+pub struct KafkaSink {
+    lane: Arc<Lane>,
+    jobs: Arc<str>,
+    letters: Arc<str>,
+    job_topic: String,
+    ended: watch::Receiver<bool>,
+}
+
+impl KafkaSink {
+    pub(super) fn new(settings: Arc<KafkaSettings>, topics: Arc<KafkaTopics>, tokens: Option<Arc<dyn TokenSource>>) -> Result<Self, FlowError> {
+        let lane = Arc::new(Lane { settings, tokens, state: Mutex::default() });
+        let client = build(&lane).map_err(|error| errors::refused_setting(&error))?;
+        lock(&lane.state).client = Some(client);
+        let (end, ended) = watch::channel(false);
+        let served = Arc::clone(&lane);
+        std::thread::Builder::new()
+            .name("flowcraft-kafka-producer".into())
+            .spawn(move || {
+                serve(&served);
+                let _ = end.send(true);
+            })
+            .map_err(|error| FlowError::Internal { place: "kafka producer", detail: format!("no thread: {error}") })?;
+        Ok(Self { lane, jobs: topics.jobs.as_str().into(), letters: topics.dead_letter_name().into(), job_topic: topics.jobs.clone(), ended })
+    }
+
+    fn submit(&self, topic: &Arc<str>, key: Option<Vec<u8>>, value: Option<Vec<u8>>, headers: Option<OwnedHeaders>, done: SendDone) {
+        let flight = Box::new(Flight { done: Mutex::new(Some(done)), topic: Arc::clone(topic) });
+        self.lane.submit(Outgoing { topic: Arc::clone(topic), key, value, headers, done: flight });
+    }
+}
+
+fn build(lane: &Arc<Lane>) -> Result<Arc<Client>, KafkaError> {
+    Client::from_config_and_context(&lane.settings.producer(), Deliveries(Arc::clone(lane))).map(Arc::new)
+}
+
+/// The thread: serves delivery reports, sends what waited, replaces a broken producer.
+fn serve(lane: &Arc<Lane>) {
+    loop {
+        let (client, broken, closing) = {
+            let state = lock(&lane.state);
+            (state.client.clone(), state.broken, state.closing)
+        };
+        if closing {
+            return finish(lane);
+        }
+        match client {
+            Some(client) if !broken && client.client().fatal_error().is_none() => client.poll(ROUND),
+            Some(client) => replace(lane, client),
+            None => std::thread::sleep(ROUND),
+        }
+        lane.drain();
+    }
+}
+
+/// Takes what the broken producer still holds out of it and makes a new one.
+fn replace(lane: &Arc<Lane>, broken: Arc<Client>) {
+    lock(&lane.state).broken = true;
+    broken.purge(PurgeConfig::default().queue().inflight());
+    let _ = broken.flush(FLUSH_LIMIT);
+    let fresh = build(lane);
+    let mut state = lock(&lane.state);
+    match fresh {
+        Ok(fresh) => {
+            state.client = Some(fresh);
+            state.broken = false;
+        }
+        Err(_) => {
+            drop(state);
+            std::thread::sleep(REBUILD_PAUSE);
+        }
+    }
+}
+
+/// Sends what is left, within bounds, and reports the rest as failed.
+fn finish(lane: &Arc<Lane>) {
+    let deadline = Instant::now() + FLUSH_LIMIT;
+    lane.drain();
+    let client = lock(&lane.state).client.take();
+    if let Some(client) = client {
+        let _ = client.flush(deadline.saturating_duration_since(Instant::now()));
+        client.purge(PurgeConfig::default().queue().inflight());
+        let _ = client.flush(ROUND);
+    }
+    let waiting = std::mem::take(&mut lock(&lane.state).waiting);
+    for message in waiting {
+        message.done.finish(Err(failed(&message.topic, Code::PurgeQueue)));
+    }
+}
+
+fn with(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header { key, value: Some(value) })
+}
+
+fn letter_headers(letter: &DeadLetter, topic: &str) -> OwnedHeaders {
+    let message = &letter.message;
+    let headers = with(OwnedHeaders::new_with_capacity(7), "flowcraft-reason", &letter.reason);
+    let headers = with(headers, "flowcraft-code", letter.code);
+    let headers = with(headers, "flowcraft-topic", topic);
+    let headers = with(headers, "flowcraft-partition", &message.partition.to_string());
+    let headers = with(headers, "flowcraft-offset", &message.offset.to_string());
+    let headers = match &letter.run {
+        Some(run) => with(headers, "flowcraft-run", run),
+        None => headers,
+    };
+    with(headers, "flowcraft-time", &message.timestamp_ms.map(|time| time.to_string()).unwrap_or_default())
+}
+
+#[async_trait]
+impl JobSink for KafkaSink {
+    fn send(&self, job: &OutboundJob, done: SendDone) {
+        let value = job::encode(&job.run, &job.blueprint, &job.node).into_bytes();
+        let headers = (job.hops > 0).then(|| with(OwnedHeaders::new_with_capacity(1), HOPS_HEADER, &job.hops.to_string()));
+        self.submit(&self.jobs, Some(job.run.as_bytes().to_vec()), Some(value), headers, done);
+    }
+
+    fn dead_letter(&self, letter: &DeadLetter, done: SendDone) {
+        let headers = letter_headers(letter, &self.job_topic);
+        self.submit(&self.letters, letter.message.key.clone(), letter.message.value.clone(), Some(headers), done);
+    }
+
+    async fn close(&self) {
+        lock(&self.lane.state).closing = true;
+        let mut ended = self.ended.clone();
+        let _ = tokio::time::timeout(CLOSE_LIMIT, ended.wait_for(|ended| *ended)).await;
+    }
+}
+
+impl Drop for KafkaSink {
+    /// Only signals: the thread sends what is left and ends by itself.
+    fn drop(&mut self) {
+        lock(&self.lane.state).closing = true;
+    }
+}
