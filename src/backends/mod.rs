@@ -3,6 +3,7 @@
 //! Each folder names its driver crate and nobody else does. Everything a driver reports is turned
 //! into a [`FlowError`](crate::kernel::error::FlowError) at the edge of its folder.
 
+pub mod js;
 pub mod secret;
 pub mod tls;
 

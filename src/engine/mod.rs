@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use clock::SystemClock;
 pub use health::Health;
+pub use shutdown::Report;
 pub use worker::{Command, Engine, start};
 
 use crate::kernel::machine;

@@ -106,7 +106,7 @@ impl Engine {
 /// # Errors
 /// Why the services could not be reached in time. Waiting for the group alone is never an error; it is
 /// logged every ten seconds.
-pub async fn start(ports: Ports, settings: Settings) -> Result<Engine, FlowError> {
+pub async fn start(ports: Ports, settings: Settings, on_engine: impl FnOnce(&Engine)) -> Result<Engine, FlowError> {
     let settings = Arc::new(settings);
     let board = Board::new();
     set_state(&ports, &board, Lifecycle::Starting, "");
@@ -116,6 +116,8 @@ pub async fn start(ports: Ports, settings: Settings) -> Result<Engine, FlowError
     }
     let (events, receiver) = unbounded_channel();
     let engine = Engine { events: events.clone(), board: board.clone(), ports: ports.clone() };
+    // Sessions may answer before the group is joined.
+    on_engine(&engine);
     let (joined, group) = oneshot::channel();
     let worker = Worker::new(ports.clone(), settings.clone(), board.clone(), events.clone(), facts.partitions, joined);
     tokio::spawn(worker.run(receiver));
@@ -244,9 +246,11 @@ impl Worker {
             Event::Command(command) => self.on_command(command, now),
             Event::Leased(partition) => self.machine.activate(partition, now),
             Event::LeaseLost(partition) => {
-                self.machine.unlease(partition);
-                self.ports.source.rewind(partition);
+                let position = self.machine.position(partition);
                 self.machine.assign(partition);
+                if let Some(position) = position {
+                    self.ports.source.rewind(partition, position);
+                }
             }
             Event::Loaded(handle, result) => self.machine.loaded(handle, result, now),
             Event::Written(handle, result) => self.machine.written(handle, result, now),

@@ -3,7 +3,7 @@
 //! napi's own errors lose their code in async exports, so every export answers an [`Outcome`], which
 //! builds the JavaScript error on the JavaScript thread, with `code`, `retryable` and a stable name.
 
-use napi::bindgen_prelude::{JsObjectValue, Object, ToNapiValue, TypeName, ValueType};
+use napi::bindgen_prelude::{Object, ToNapiValue, TypeName, ValueType};
 use napi::{Env, sys};
 
 use crate::kernel::error::FlowError;

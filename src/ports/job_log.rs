@@ -56,8 +56,9 @@ pub trait JobSource: Send + Sync + 'static {
     fn commit(&self, positions: &[(i32, i64)]);
     /// Commits positions and waits for the answer.
     async fn commit_now(&self, positions: &[(i32, i64)]) -> Result<(), FlowError>;
-    /// Reads a partition again from its committed position: what was delivered since is delivered anew.
-    fn rewind(&self, partition: i32);
+    /// Reads a partition again from a position: what was delivered since is delivered anew. A source that
+    /// cannot go back ignores it; the messages then come again with the next assignment.
+    fn rewind(&self, _partition: i32, _position: i64) {}
     /// Leaves the group and releases everything. Idempotent.
     async fn close(&self);
 }

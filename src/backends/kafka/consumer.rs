@@ -263,6 +263,13 @@ impl JobSource for KafkaSource {
         }
     }
 
+    fn rewind(&self, partition: i32, position: i64) {
+        if let Some(member) = self.member() {
+            // A seek that fails is a partition that is being taken away: the next owner reads it again.
+            let _ = member.seek(&self.group.topics.jobs, partition, rdkafka::Offset::Offset(position), Duration::ZERO);
+        }
+    }
+
     async fn close(&self) {
         self.group.set_closing();
         let running = {

@@ -16,7 +16,13 @@ impl Machine {
         for message in batch {
             match self.partitions.get_mut(&message.partition) {
                 None => {}
-                Some(partition) if partition.state == PartitionState::Leasing => partition.aside.push(message),
+                Some(partition) if partition.state == PartitionState::Leasing => {
+                    // Going backwards means the log was rewound: what lies aside comes again.
+                    if partition.aside.last().is_some_and(|last| last.offset >= message.offset) {
+                        partition.aside.clear();
+                    }
+                    partition.aside.push(message);
+                }
                 Some(_) => self.receive(message, now),
             }
         }

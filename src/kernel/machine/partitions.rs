@@ -33,14 +33,10 @@ impl Machine {
         self.pump();
     }
 
-    /// The lease went to somebody else while the assignment stayed: everything unrecorded is dropped,
-    /// and messages wait for a new lease. The messages in work are delivered again by a new assignment,
-    /// so until then they stay incomplete.
-    pub fn unlease(&mut self, partition: i32) {
-        self.close_runs(partition, "lease lost");
-        if let Some(partition) = self.partitions.get_mut(&partition) {
-            partition.state = PartitionState::Leasing;
-        }
+    /// Where a partition would have to be read again from, to see everything that is incomplete.
+    #[must_use]
+    pub fn position(&self, partition: i32) -> Option<i64> {
+        self.partitions.get(&partition)?.ledger.position()
     }
 
     /// A partition is to be given up in order: running nodes finish and record, nothing new begins.

@@ -1,0 +1,118 @@
+//! The configuration of a worker as the glue sends it. Same names and order as `src/js/options.js`; the
+//! glue has validated what users wrote, so a failure here is a bug of ours.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::backends::kafka::KafkaSettings;
+type CassandraSettings = serde_json::Value;
+type RedisSettings = serde_json::Value;
+use crate::engine::Settings;
+use crate::kernel::machine;
+
+/// The whole configuration.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerConfig {
+    pub topic: String,
+    pub group_id: String,
+    pub dead_letter_topic: Option<String>,
+    pub worker_id: String,
+    pub kafka: KafkaConfig,
+    pub context: TableConfig,
+    pub status: TableConfig,
+    pub coordination: CoordinationConfig,
+    #[serde(default)]
+    pub enqueue: Way,
+    #[serde(default)]
+    pub handle: Way,
+    #[serde(default)]
+    pub dispatch: Dispatch,
+    #[serde(default)]
+    pub limits: Limits,
+    pub lease_ttl_ms: Option<u64>,
+    /// `null` or absent waits for ever.
+    pub start_timeout_ms: Option<u64>,
+    pub revoke_grace_ms: Option<u64>,
+    pub refresh_after_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum KafkaConfig {
+    Native { settings: Box<KafkaSettings> },
+    Js,
+    Embedded { name: String, partitions: Option<i32> },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum TableConfig {
+    Native { settings: Box<CassandraSettings>, keyspace: String, table: String },
+    Js,
+    Embedded { name: String },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum CoordinationConfig {
+    Native { settings: Box<RedisSettings> },
+    Js,
+    Embedded { name: String },
+    None,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Clone, Copy)]
+#[serde(rename_all = "camelCase")]
+pub enum Way {
+    #[default]
+    Native,
+    Js,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Clone, Copy)]
+#[serde(rename_all = "camelCase")]
+pub enum Dispatch {
+    #[default]
+    Topic,
+    Local,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    pub max_concurrent_jobs: Option<usize>,
+    pub max_loaded_runs: Option<usize>,
+    pub max_loaded_bytes: Option<usize>,
+    pub max_waiting_messages: Option<usize>,
+}
+
+impl WorkerConfig {
+    /// The engine's settings.
+    pub fn settings(&self) -> Settings {
+        let serial = self.limits.max_concurrent_jobs == Some(1);
+        let defaults = machine::Config::default();
+        Settings {
+            topic: self.topic.clone(),
+            group: self.group_id.clone(),
+            worker_id: self.worker_id.clone(),
+            machine: machine::Config {
+                max_loaded_runs: self.limits.max_loaded_runs.unwrap_or(defaults.max_loaded_runs),
+                max_loaded_bytes: self.limits.max_loaded_bytes.unwrap_or(defaults.max_loaded_bytes),
+                max_waiting_messages: self.limits.max_waiting_messages.unwrap_or(defaults.max_waiting_messages),
+                serial,
+                // One at a time means in topic order; an overridden handleJob sees every job.
+                local_starts: !serial && self.handle == Way::Native,
+                hand_over: self.handle == Way::Js,
+                send_successors: self.dispatch == Dispatch::Topic || self.enqueue == Way::Js,
+                refresh_after: self.refresh_after_ms.map_or(defaults.refresh_after, Duration::from_millis),
+                ..defaults
+            },
+            lease_ttl: Duration::from_millis(self.lease_ttl_ms.unwrap_or(8_000)),
+            revoke_grace: Duration::from_millis(self.revoke_grace_ms.unwrap_or(5_000)),
+            start_timeout: self.start_timeout_ms.map(Duration::from_millis),
+            virtual_source: matches!(self.kafka, KafkaConfig::Js),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Picks the concrete backends of a worker: the only place that does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bridge::{Bridge, BridgePort};
+use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerConfig};
+use super::token::JsTokens;
+use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
+use crate::backends::kafka::{KafkaLog, KafkaTopics};
+use crate::engine::{Ports, SystemClock};
+use crate::kernel::error::FlowError;
+use crate::ports::{ContextStore, Coordination, JobSink, JobSource, StatusStore};
+
+/// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects everything the configuration names.
+///
+/// # Errors
+/// Which service or option is at fault.
+pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Ports, FlowError> {
+    let patience = config.start_timeout_ms.map_or(PATIENCE, Duration::from_millis);
+    let port = Arc::new(BridgePort(bridge.clone()));
+    let (source, sink) = job_log(config, bridge, patience)?;
+    let (contexts, statuses) = tables(config, bridge, patience).await?;
+    Ok(Ports {
+        source,
+        sink,
+        contexts,
+        statuses,
+        coordination: coordination(config, bridge, patience).await?,
+        executor: port.clone(),
+        host: port,
+        clock: Arc::new(SystemClock),
+    })
+}
+
+fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn JobSource>, Arc<dyn JobSink>), FlowError> {
+    let js_sink = || Arc::new(JsSink::new(bridge.clone(), tokio::runtime::Handle::current()));
+    let (source, sink): (Arc<dyn JobSource>, Arc<dyn JobSink>) = match &config.kafka {
+        KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink()),
+        KafkaConfig::Native { settings } => {
+            let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };
+            let log = KafkaLog::new((**settings).clone(), topics, Some(Arc::new(JsTokens::new(bridge.clone()))), patience)?;
+            (log.source, log.sink)
+        }
+        KafkaConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+    };
+    Ok(if config.enqueue == Way::Js { (source, js_sink()) } else { (source, sink) })
+}
+
+async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, _patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {
+    let _ = (&config.context, &config.status);
+    Ok((Arc::new(JsContexts(bridge.clone())), Arc::new(JsStatuses(bridge.clone()))))
+}
+
+async fn coordination(config: &WorkerConfig, bridge: &Arc<Bridge>, _patience: Duration) -> Result<Option<Arc<dyn Coordination>>, FlowError> {
+    Ok(match &config.coordination {
+        CoordinationConfig::None => None,
+        _ => Some(Arc::new(JsCoordination(bridge.clone()))),
+    })
+}

@@ -1,0 +1,166 @@
+//! `NativeWorker`: the engine's door for the glue.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{FnArgs, Function, Result, within_runtime_if_available};
+use napi_derive::napi;
+
+use super::bridge::{Batch, Bridge};
+use super::config::WorkerConfig;
+use super::outcome::Outcome;
+use super::ports::connect;
+use crate::engine::{self, Command, Engine};
+use crate::kernel::error::{Code, FlowError};
+use crate::kernel::job::Job;
+use crate::kernel::machine::Step;
+use crate::kernel::outcome::Outcome as RunOutcome;
+use crate::ports::OutboundJob;
+
+/// A worker: one topic, one group.
+#[napi]
+pub struct NativeWorker {
+    config: Arc<WorkerConfig>,
+    bridge: Arc<Bridge>,
+    engine: Arc<Mutex<Option<Engine>>>,
+    next_submission: AtomicU64,
+}
+
+fn not_running(action: &str) -> FlowError {
+    FlowError::NotRunning { state: "not started".into(), action: action.to_owned() }
+}
+
+#[napi]
+impl NativeWorker {
+    /// Takes the configuration and the glue's `onBatch`; touches nothing outside.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(config_json: String, on_batch: Function<'_, FnArgs<(Batch,)>, ()>) -> Result<Self> {
+        let config: WorkerConfig = serde_json::from_str(&config_json).map_err(|error| napi::Error::from_reason(format!("worker configuration: {error}")))?;
+        let runtime = within_runtime_if_available(tokio::runtime::Handle::current);
+        let bridge = Bridge::new(&on_batch, runtime)?;
+        Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1) })
+    }
+
+    /// Reaches the services and joins the group.
+    #[napi]
+    pub async fn start(&self) -> Outcome<()> {
+        let started = async {
+            let ports = connect(&self.config, &self.bridge).await?;
+            let engine = engine::start(ports, self.config.settings(), |engine| {
+                self.bridge.attach(engine.clone());
+                *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.clone());
+            });
+            engine.await.map(|_| ())
+        };
+        started.await.into()
+    }
+
+    /// Drains and stops within `deadline_ms`; answers with the report as JSON.
+    #[napi]
+    pub async fn stop(&self, deadline_ms: f64) -> Outcome<String> {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let report = match engine {
+            Some(engine) => engine.stop(Duration::from_secs_f64(deadline_ms.clamp(0.0, 1e9) / 1_000.0)).await,
+            None => engine::Report { drained: true, abandoned_runs: 0 },
+        };
+        Outcome(Ok(serde_json::to_string(&report).unwrap_or_default()))
+    }
+
+    /// The state of the worker as JSON; `null` before `start`.
+    #[napi(catch_unwind)]
+    pub fn health(&self) -> Option<String> {
+        self.engine().and_then(|engine| serde_json::to_string(&engine.health()).ok())
+    }
+
+    /// Sends a job; resolves when acknowledged.
+    #[napi]
+    pub async fn enqueue(&self, run: String, blueprint: String, node: String) -> Outcome<()> {
+        match self.engine() {
+            Some(engine) => engine.enqueue(OutboundJob { run, blueprint, node, hops: 0 }).await.into(),
+            None => Outcome(Err(not_running("enqueueJob"))),
+        }
+    }
+
+    /// Runs a job handed in by JavaScript; resolves when it is completed.
+    #[napi]
+    pub async fn submit(&self, run: String, blueprint: String, node: String) -> Outcome<()> {
+        let Some(engine) = self.engine() else { return Outcome(Err(not_running("handleJob"))) };
+        let submission = self.next_submission.fetch_add(1, Ordering::Relaxed);
+        let settled = self.bridge.expect(submission);
+        engine.command(Command::Submit(submission, Job { run, blueprint, node }));
+        settled.await.unwrap_or_else(|_| Err(not_running("handleJob"))).into()
+    }
+
+    /// The answer to a request.
+    #[napi(catch_unwind)]
+    pub fn reply(&self, request: u32, error: Option<String>, result: Option<String>) {
+        self.bridge.reply(request, error, result);
+    }
+
+    /// A session opened: `[[visit, nodeId], ...]`.
+    #[napi(catch_unwind)]
+    pub fn opened(&self, handle: u32, due_json: String) -> Result<()> {
+        self.command(Command::Opened(handle, due(&due_json)?));
+        Ok(())
+    }
+
+    /// A session cannot run its run.
+    #[napi(catch_unwind)]
+    pub fn refuse(&self, handle: u32, code: String, reason: String, status: Option<String>) {
+        let code = Code::ALL.iter().find(|known| known.as_str() == code).map_or(Code::Internal.as_str(), |known| known.as_str());
+        self.command(Command::Refused(handle, code, reason, status));
+    }
+
+    /// A step commit.
+    #[napi(catch_unwind)]
+    #[allow(clippy::too_many_arguments)]
+    pub fn step(
+        &self,
+        handle: u32,
+        seq: u32,
+        changes: Vec<String>,
+        checkpoint: String,
+        done: Vec<u32>,
+        due_json: String,
+        outcome_json: Option<String>,
+    ) -> Result<()> {
+        let outcome = outcome_json.map(|text| RunOutcome::parse(&text)).transpose().map_err(|error| napi::Error::from_reason(format!("outcome: {error}")))?;
+        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, outcome };
+        self.command(Command::Step(handle, Box::new(step)));
+        Ok(())
+    }
+
+    /// A session that was told to drain has nothing running any more.
+    #[napi(catch_unwind)]
+    pub fn drained(&self, handle: u32) {
+        self.command(Command::Drained(handle));
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn command(&self, command: Command) {
+        if let Some(engine) = self.engine() {
+            engine.command(command);
+        }
+    }
+}
+
+fn due(json: &str) -> Result<Vec<(u32, String)>> {
+    if json.is_empty() || json == "[]" {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(json).map_err(|error| napi::Error::from_reason(format!("due visits: {error}")))
+}
+
+// key, raw, key, raw, ...; an empty raw deletes (no JSON value is empty).
+fn pairs(flat: Vec<String>) -> Vec<(String, Option<String>)> {
+    let mut out = Vec::with_capacity(flat.len() / 2);
+    let mut items = flat.into_iter();
+    while let (Some(key), Some(raw)) = (items.next(), items.next()) {
+        out.push((key, (!raw.is_empty()).then_some(raw)));
+    }
+    out
+}
