@@ -21,7 +21,10 @@ export const cassandra = {
 		return {
 			file: java(),
 			args: [
-				...jvmFlags(dir), '-Xms512m', '-Xmx1g', ...MODULE_FLAGS,
+				...jvmFlags(dir),
+				'-Xms512m',
+				'-Xmx1g',
+				...MODULE_FLAGS,
 				'-Djdk.attach.allowAttachSelf=true',
 				'-Dio.netty.tryReflectionSetAccessible=true',
 				`-Dcassandra.config=file://${join(dir, 'cassandra.yaml')}`,
@@ -30,7 +33,9 @@ export const cassandra = {
 				// One node has nobody to wait for.
 				'-Dcassandra.skip_wait_for_gossip_to_settle=0',
 				'-Dcassandra.ring_delay_ms=100',
-				'-cp', `${dir}:${jars}/*`, 'org.apache.cassandra.service.CassandraDaemon',
+				'-cp',
+				`${dir}:${jars}/*`,
+				'org.apache.cassandra.service.CassandraDaemon',
 			],
 		}
 	},

@@ -25,12 +25,19 @@ export async function takeOwnership(dataDir, watchdogPid) {
 	await mkdir(dataDir, { recursive: true })
 	const deadline = Date.now() + HANDOVER_MS
 	for (let owner = await readJson(ownerFile(dataDir)); owner; owner = await readJson(ownerFile(dataDir))) {
-		if (isAlive(owner.process)) throw new Error(`${dataDir} is in use by process ${owner.process.split(':')[0]}, whose services write into it`)
+		if (isAlive(owner.process))
+			throw new Error(`${dataDir} is in use by process ${owner.process.split(':')[0]}, whose services write into it`)
 		if (!isAlive(owner.watchdog)) break
-		if (Date.now() > deadline) throw new Error(`the services of an earlier run still end in ${dataDir} (process ${owner.watchdog.split(':')[0]})`)
+		if (Date.now() > deadline)
+			throw new Error(
+				`the services of an earlier run still end in ${dataDir} (process ${owner.watchdog.split(':')[0]})`,
+			)
 		await delay(50)
 	}
-	await writeFile(ownerFile(dataDir), JSON.stringify({ process: identityOf(process.pid), watchdog: identityOf(watchdogPid) }))
+	await writeFile(
+		ownerFile(dataDir),
+		JSON.stringify({ process: identityOf(process.pid), watchdog: identityOf(watchdogPid) }),
+	)
 }
 
 /**

@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { identityOf, isAlive } from './identity.mjs'
+import { withLock } from './lock.mjs'
 
 const COPY_DEPENDENCIES = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies'
 const ATTEMPTS = 3
@@ -19,7 +18,10 @@ const ATTEMPTS = 3
  */
 export async function jarsOf(name, { cacheDir, log, signal }) {
 	const pom = fileURLToPath(new URL(`${name}.pom.xml`, import.meta.url))
-	const hash = createHash('sha256').update(await readFile(pom)).digest('hex').slice(0, 12)
+	const hash = createHash('sha256')
+		.update(await readFile(pom))
+		.digest('hex')
+		.slice(0, 12)
 	const services = join(cacheDir, 'services')
 	const folder = join(services, `${name}-${hash}`)
 	if (await exists(folder)) return folder
@@ -54,17 +56,28 @@ async function download(pom, folder, signal) {
 async function runMaven(pom, outputDirectory, signal) {
 	let output = ''
 	for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-		const result = await maven([
-			'--quiet', '--batch-mode', '-Dstyle.color=never',
-			// A failed download is remembered by Maven; without -U the next attempt would not even ask.
-			...(attempt > 1 ? ['--update-snapshots'] : []),
-			'--file', pom, COPY_DEPENDENCIES, '-DincludeScope=runtime', `-DoutputDirectory=${outputDirectory}`,
-		], signal)
+		const result = await maven(
+			[
+				'--quiet',
+				'--batch-mode',
+				'-Dstyle.color=never',
+				// A failed download is remembered by Maven; without -U the next attempt would not even ask.
+				...(attempt > 1 ? ['--update-snapshots'] : []),
+				'--file',
+				pom,
+				COPY_DEPENDENCIES,
+				'-DincludeScope=runtime',
+				`-DoutputDirectory=${outputDirectory}`,
+			],
+			signal,
+		)
 		signal?.throwIfAborted()
 		if (result.code === 0) return
 		output = result.output
 	}
-	throw new Error(`Maven could not fetch what ${pom} names (${ATTEMPTS} attempts). Its last lines:\n${tail(output, 30)}`)
+	throw new Error(
+		`Maven could not fetch what ${pom} names (${ATTEMPTS} attempts). Its last lines:\n${tail(output, 30)}`,
+	)
 }
 
 function maven(args, signal) {
@@ -81,34 +94,6 @@ function maven(args, signal) {
 	})
 }
 
-async function withLock(path, signal, action) {
-	await acquire(path, signal)
-	try {
-		await action()
-	} finally {
-		await unlink(path).catch(() => {})
-	}
-}
-
-async function acquire(path, signal) {
-	const me = identityOf(process.pid)
-	for (;;) {
-		signal?.throwIfAborted()
-		try {
-			const file = await open(path, 'wx')
-			await file.writeFile(me)
-			await file.close()
-			return
-		} catch (error) {
-			if (error.code !== 'EEXIST') throw error
-		}
-		const owner = await readFile(path, 'utf8').catch(() => undefined)
-		// An empty file is a lock whose owner is just about to write its name.
-		if (owner && !isAlive(owner)) await unlink(path).catch(() => {})
-		else await delay(200)
-	}
-}
-
 /** Makes the cache folder ignore itself, whatever the repository's own ignore file says. */
 export async function ensureCacheDir(cacheDir) {
 	await mkdir(cacheDir, { recursive: true })
@@ -120,5 +105,8 @@ export function tail(text, lines) {
 }
 
 function exists(path) {
-	return stat(path).then(() => true, () => false)
+	return stat(path).then(
+		() => true,
+		() => false,
+	)
 }

@@ -11,5 +11,10 @@ export function java() {
  * @param {string} dir
  */
 export function jvmFlags(dir) {
-	return [`-Djava.io.tmpdir=${join(dir, 'tmp')}`, '-Djava.awt.headless=true', '-XX:-UsePerfData', '-XX:+ExitOnOutOfMemoryError']
+	return [
+		`-Djava.io.tmpdir=${join(dir, 'tmp')}`,
+		'-Djava.awt.headless=true',
+		'-XX:-UsePerfData',
+		'-XX:+ExitOnOutOfMemoryError',
+	]
 }

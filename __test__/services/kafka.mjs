@@ -18,7 +18,10 @@ export const kafka = {
 		const data = join(dir, 'data')
 		await writeFile(join(dir, 'server.properties'), serverProperties(data, ports))
 		await writeFile(join(dir, 'log4j.properties'), LOG4J)
-		const formatted = await stat(join(data, 'meta.properties')).then(() => true, () => false)
+		const formatted = await stat(join(data, 'meta.properties')).then(
+			() => true,
+			() => false,
+		)
 		if (!formatted) await format(dir, jars)
 	},
 
@@ -35,18 +38,32 @@ function flags(dir) {
 }
 
 function format(dir, jars) {
+	// An id may begin with a dash, hence the one-word form of the option below.
 	const clusterId = randomBytes(16).toString('base64url')
 	const args = [
-		...jvmFlags(dir), '-Xmx128m', '-XX:TieredStopAtLevel=1', '-cp', `${jars}/*`,
-		'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', join(dir, 'server.properties'),
+		...jvmFlags(dir),
+		'-Xmx128m',
+		'-XX:TieredStopAtLevel=1',
+		'-cp',
+		`${jars}/*`,
+		'kafka.tools.StorageTool',
+		'format',
+		`--cluster-id=${clusterId}`,
+		'-c',
+		join(dir, 'server.properties'),
 	]
 	return new Promise((resolve, reject) => {
 		const child = spawn(java(), args, { stdio: ['ignore', 'pipe', 'pipe'] })
 		let output = ''
 		child.stdout.on('data', (chunk) => (output += chunk))
 		child.stderr.on('data', (chunk) => (output += chunk))
-		child.on('error', (cause) => reject(new Error('java could not be run; scripts/prerequisites names what is missing', { cause })))
-		child.on('close', (code) => (code === 0 ? resolve() : reject(new Error(`Kafka's storage could not be formatted:\n${output}`))))
+		child.on('error', (cause) =>
+			reject(new Error('java could not be run; scripts/prerequisites names what is missing', { cause })),
+		)
+		child.on('close', (code, signal) => {
+			if (code === 0) resolve()
+			else reject(new Error(`Kafka's storage could not be formatted (${signal ?? `exit code ${code}`}):\n${output}`))
+		})
 	})
 }
 

@@ -26,7 +26,10 @@ export function probeKafka(port, timeoutMs) {
 
 		// The first question after a coordinator creates the offsets topic; the first consumer would otherwise meet
 		// "coordinator is not available" for the seconds that takes.
-		const coordinator = await ask(kafkaRequest(KAFKA_FIND_COORDINATOR, 0, kafkaString('services-probe')), kafkaFrameLength)
+		const coordinator = await ask(
+			kafkaRequest(KAFKA_FIND_COORDINATOR, 0, kafkaString('services-probe')),
+			kafkaFrameLength,
+		)
 		expectThat(coordinator.readInt16BE(8) === 0, `FindCoordinator answered error ${coordinator.readInt16BE(8)}`)
 	})
 }

@@ -15,9 +15,21 @@ export const redis = {
 		return {
 			file: 'redis-server',
 			args: [
-				'--port', String(ports.client), '--bind', '127.0.0.1', '--dir', dir, '--daemonize', 'no',
+				'--port',
+				String(ports.client),
+				'--bind',
+				'127.0.0.1',
+				'--dir',
+				dir,
+				'--daemonize',
+				'no',
 				// The append-only file makes a restart, even after a kill, come back with its data like the other two.
-				'--save', '', '--appendonly', 'yes', '--appendfsync', 'everysec',
+				'--save',
+				'',
+				'--appendonly',
+				'yes',
+				'--appendfsync',
+				'everysec',
 			],
 		}
 	},

@@ -32,19 +32,19 @@ const LOG_LINES = 30
 export class Service {
 	#recipe
 	#place
-	#watchdog
+	#guard
 	#child
 	#exited = Promise.resolve()
 
 	/**
 	 * @param {Recipe} recipe
 	 * @param {Place} place
-	 * @param {{ watch(pid: number): void, forget(pid: number): void }} watchdog
+	 * @param {{ watch(pid: number): void, forget(pid: number): void }} guard
 	 */
-	constructor(recipe, place, watchdog) {
+	constructor(recipe, place, guard) {
 		this.#recipe = recipe
 		this.#place = place
-		this.#watchdog = watchdog
+		this.#guard = guard
 	}
 
 	get name() {
@@ -133,15 +133,19 @@ export class Service {
 			const child = spawn(file, args, { cwd: this.#place.dir, detached: true, stdio: ['ignore', log, log] })
 			await new Promise((resolve, reject) => {
 				child.once('spawn', resolve)
-				child.once('error', (cause) => reject(new Error(`${this.name}: ${file} could not be run; scripts/prerequisites names what is missing`, { cause })))
-				if (child.pid) this.#watchdog.watch(child.pid)
+				child.once('error', (cause) =>
+					reject(
+						new Error(`${this.name}: ${file} could not be run; scripts/prerequisites names what is missing`, { cause }),
+					),
+				)
+				if (child.pid) this.#guard.watch(child.pid)
 			})
-			// A service must not keep its starter alive: a test that forgets to stop ends, and the watchdog cleans up.
+			// A service must not keep its starter alive: a test that forgets to stop ends, and the guard cleans up.
 			child.unref()
 			this.#child = child
 			this.#exited = new Promise((resolve) => child.once('exit', resolve)).then(() => {
 				signalGroup(child.pid, 'SIGKILL')
-				this.#watchdog.forget(child.pid)
+				this.#guard.forget(child.pid)
 			})
 		} finally {
 			closeSync(log)
@@ -154,9 +158,13 @@ export class Service {
 			for (;;) {
 				const problem = await this.#problem()
 				signal?.throwIfAborted()
-				if (!this.running) throw await this.#failure(`ended while starting (${this.#child.signalCode ?? `exit code ${this.#child.exitCode}`})`)
+				if (!this.running)
+					throw await this.#failure(
+						`ended while starting (${this.#child.signalCode ?? `exit code ${this.#child.exitCode}`})`,
+					)
 				if (!problem) return
-				if (Date.now() > deadline) throw await this.#failure(`was not ready within ${this.#recipe.startTimeoutMs} ms: ${problem.message}`)
+				if (Date.now() > deadline)
+					throw await this.#failure(`was not ready within ${this.#recipe.startTimeoutMs} ms: ${problem.message}`)
 				await delay(PROBE_INTERVAL_MS)
 			}
 		} catch (error) {

@@ -14,6 +14,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { constants } from 'node:os'
 import { cassandra } from './cassandra.mjs'
 import { choosePorts, ownerFile, removeAbandoned, takeOwnership } from './data-folder.mjs'
+import { startGuard } from './guard.mjs'
 import { ensureCacheDir, jarsOf } from './jars.mjs'
 import { kafka } from './kafka.mjs'
 import { redis } from './redis.mjs'
@@ -47,14 +48,19 @@ const ADDRESS_VARIABLE = { kafka: 'KAFKA_BROKERS', cassandra: 'CASSANDRA_CONTACT
  * @param {(line: string) => void} [options.log] progress, by default to standard error
  * @returns {Promise<Services>}
  */
-export async function startServices({ dataDir, only = ['kafka', 'cassandra', 'redis'], signal, log = logToStderr } = {}) {
+export async function startServices({
+	dataDir,
+	only = ['kafka', 'cassandra', 'redis'],
+	signal,
+	log = logToStderr,
+} = {}) {
 	const recipes = only.filter((name) => !process.env[ADDRESS_VARIABLE[name]]).map((name) => RECIPES[name])
 	if (recipes.length === 0) return { env: environment(only, {}), pids: [], stop: async () => {} }
 
 	await ensureCacheDir(CACHE_DIR)
 	await removeAbandoned(CACHE_DIR)
 	const folder = dataDir ? resolve(dataDir) : await mkdtemp(join(CACHE_DIR, `data-${process.pid}-`))
-	const watchdog = startWatchdog()
+	const guard = startGuard()
 	/** @type {Record<string, Service>} */
 	const services = {}
 	/** What goes away with this run; empty until the folder is ours, for it may be another run's. */
@@ -62,21 +68,23 @@ export async function startServices({ dataDir, only = ['kafka', 'cassandra', 're
 	const stop = once(async () => {
 		await Promise.all(Object.values(services).map((service) => service.stop()))
 		for (const path of ours) await rm(path, { recursive: true, force: true, maxRetries: 5 })
-		await watchdog.end()
+		await guard.end()
 	})
 
 	try {
-		await takeOwnership(folder, watchdog.pid)
+		await takeOwnership(folder, guard.pid)
 		ours.push(dataDir ? ownerFile(folder) : folder)
-		watchdog.remove(ours[0])
+		guard.remove(ours[0])
 		const ports = await choosePorts(folder, recipes)
 		const began = Date.now()
 		await startAll(recipes, signal, async (recipe) => {
 			const jars = recipe.jars ? await jarsOf(recipe.name, { cacheDir: CACHE_DIR, log, signal }) : undefined
 			const place = { dir: join(folder, recipe.name), ports: ports[recipe.name], jars }
-			services[recipe.name] = new Service(recipe, place, watchdog)
+			services[recipe.name] = new Service(recipe, place, guard)
 			await services[recipe.name].start({ signal })
-			log(`${recipe.name} answers on ${services[recipe.name].address} after ${((Date.now() - began) / 1000).toFixed(1)} s`)
+			log(
+				`${recipe.name} answers on ${services[recipe.name].address} after ${((Date.now() - began) / 1000).toFixed(1)} s`,
+			)
 		})
 	} catch (error) {
 		await stop()
@@ -86,7 +94,7 @@ export async function startServices({ dataDir, only = ['kafka', 'cassandra', 're
 		...services,
 		env: environment(only, services),
 		get pids() {
-			return [...Object.values(services).map((service) => service.pid), watchdog.pid].filter(Boolean)
+			return [...Object.values(services).map((service) => service.pid), guard.pid].filter(Boolean)
 		},
 		stop,
 	}
@@ -102,7 +110,8 @@ async function startAll(recipes, signal, start) {
 }
 
 function environment(only, services) {
-	const address = (name, format = (text) => text) => process.env[ADDRESS_VARIABLE[name]] || format(services[name].address)
+	const address = (name, format = (text) => text) =>
+		process.env[ADDRESS_VARIABLE[name]] || format(services[name].address)
 	const env = {}
 	if (only.includes('kafka')) env.KAFKA_BROKERS = address('kafka')
 	if (only.includes('cassandra')) {
@@ -111,29 +120,6 @@ function environment(only, services) {
 	}
 	if (only.includes('redis')) env.REDIS_URL = address('redis', (text) => `redis://${text}`)
 	return env
-}
-
-/** A process that ends the services when this one is gone, however it went; the pipe between the two tells it. */
-function startWatchdog() {
-	const script = fileURLToPath(new URL('watchdog.mjs', import.meta.url))
-	const child = spawn(process.execPath, [script], { detached: true, stdio: ['pipe', 'ignore', 'inherit'] })
-	const exited = new Promise((ended) => child.once('exit', ended))
-	child.unref()
-	child.stdin.unref()
-	// When the watchdog is gone there is nobody to tell; the services are then ended by stop() alone.
-	child.stdin.on('error', () => {})
-	const tell = (line) => child.stdin.write(`${line}\n`)
-	return {
-		pid: child.pid,
-		watch: (pid) => tell(`group ${pid}`),
-		forget: (pid) => tell(`gone ${pid}`),
-		remove: (path) => tell(`remove ${path}`),
-		end() {
-			child.ref()
-			child.stdin.end()
-			return exited
-		},
-	}
 }
 
 function once(action) {
@@ -147,7 +133,8 @@ function logToStderr(line) {
 
 async function up(names) {
 	const unknown = names.filter((name) => !(name in RECIPES))
-	if (unknown.length > 0) throw new Error(`no such service: ${unknown.join(', ')}; there are ${Object.keys(RECIPES).join(', ')}`)
+	if (unknown.length > 0)
+		throw new Error(`no such service: ${unknown.join(', ')}; there are ${Object.keys(RECIPES).join(', ')}`)
 	const interruption = onSignal()
 	const services = await startServices({ signal: interruption.signal, ...(names.length > 0 && { only: names }) })
 	for (const [name, value] of Object.entries(services.env)) process.stdout.write(`export ${name}=${value}\n`)

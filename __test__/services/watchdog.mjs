@@ -2,7 +2,7 @@
  * Outlives the process that started the services by a few seconds: when the pipe on standard input closes, whatever the
  * reason (a normal end, `kill -9`, a crash), it ends the process groups still on its list and removes the folders still on it.
  *
- * Lines on standard input: `group <pid>`, `gone <pid>`, `remove <path>`, `keep <path>`.
+ * Lines on standard input: `group <pid>`, `gone <pid>`, `remove <path>`.
  */
 import { rmSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -18,7 +18,6 @@ const commands = {
 	group: (pid) => groups.add(Number(pid)),
 	gone: (pid) => groups.delete(Number(pid)),
 	remove: (path) => folders.add(path),
-	keep: (path) => folders.delete(path),
 }
 
 // A terminal's Ctrl-C and a shell's hang-up are for the parent; it decides, we follow when it is gone.
