@@ -1,0 +1,81 @@
+/**
+ * `FlowRuntime.run` as the oracle, and the equality relation of spec §5: same status; same context as JSON without
+ * bookkeeping and with uuids renamed; same multiset of errors.
+ */
+import assert from 'node:assert/strict'
+import { FlowRuntime } from 'flowcraft'
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
+const BOOKKEEPING = ['_executionId', 'blueprintId', 'blueprintVersion']
+
+/**
+ * Runs a blueprint in memory.
+ * @param {any} blueprint
+ * @param {any} runtimeOptions
+ * @param {Record<string, any>} [initial]
+ * @param {any} [options]
+ */
+export async function runInMemory(blueprint, runtimeOptions, initial = {}, options) {
+	const runtime = new FlowRuntime(runtimeOptions)
+	try {
+		const result = await runtime.run(blueprint, structuredClone(initial), options)
+		return {
+			status: result.status,
+			context: canonical(project(result.context), keep(blueprint, initial)),
+			errors: (result.errors ?? [])
+				.map((/** @type {any} */ error) => `${error.nodeId}: ${error.originalError.message}`)
+				.sort(),
+		}
+	} catch (error) {
+		return { status: 'failed', rejected: error instanceof Error ? error.message : String(error) }
+	}
+}
+
+/**
+ * A status row in the same form.
+ * @param {any} data
+ * @param {any} blueprint
+ * @param {Record<string, any>} [initial]
+ */
+export function published(data, blueprint, initial = {}) {
+	const { status, reason, payload } = data
+	if (!payload) return { status, rejected: reason }
+	assert.equal(payload.status, status)
+	assert.deepEqual(JSON.parse(payload.serializedContext), payload.context)
+	return {
+		status,
+		context: canonical(payload.context, keep(blueprint, initial)),
+		errors: (payload.errors ?? [])
+			.map((/** @type {any} */ error) => `${error.nodeId}: ${error.originalError.message}`)
+			.sort(),
+	}
+}
+
+/** Bookkeeping keys that belong to the user here. @param {any} blueprint @param {Record<string, any>} initial */
+function keep(blueprint, initial) {
+	const nodes = Array.isArray(blueprint.nodes) ? blueprint.nodes : Object.values(blueprint.nodes ?? {})
+	return [...Object.keys(initial), ...nodes.map((/** @type {any} */ node) => node.id)]
+}
+
+/** @param {any} value */
+function project(value) {
+	const text = JSON.stringify(value)
+	return text === undefined ? undefined : JSON.parse(text)
+}
+
+/** @param {Record<string, any>} context @param {string[]} kept */
+function canonical(context, kept) {
+	const entries = Object.entries(context).filter(([key]) => !BOOKKEEPING.includes(key) || kept.includes(key))
+	const masked = (/** @type {any} */ value) => JSON.stringify(value).replace(UUID, '*')
+	entries.sort((a, b) => {
+		const [x, y] = [masked(a), masked(b)]
+		return x < y ? -1 : x > y ? 1 : 0
+	})
+	/** @type {Map<string, string>} */
+	const names = new Map()
+	const text = JSON.stringify(entries).replace(UUID, (uuid) => {
+		if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
+		return /** @type {string} */ (names.get(uuid))
+	})
+	return Object.fromEntries(JSON.parse(text))
+}

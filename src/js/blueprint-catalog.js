@@ -1,0 +1,73 @@
+/**
+ * The registered blueprints, each sanitised and analysed once. What users registered is never changed.
+ */
+import { analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
+import { RunGraph } from './run-graph.js'
+
+/**
+ * @typedef {object} CatalogEntry
+ * @property {string} id the id under which it is registered
+ * @property {any} source the user's object
+ * @property {import('flowcraft').WorkflowBlueprint} blueprint sanitised
+ * @property {string | null} version
+ * @property {string[]} startSet the nodes that begin a run (spec 4.2)
+ * @property {Set<string>} entryNodes nodes whose job begins a run: the start set and what clients take for it, i.e. also
+ *   nodes without incoming edges that are only fallbacks
+ * @property {Set<string>} nodeIds
+ * @property {() => RunGraph} graph a new graph for one run
+ * @property {any} [problem] why no run of it can begin, as `FlowRuntime.run` would throw it
+ */
+
+/** @param {any} blueprints @param {string} id */
+function own(blueprints, id) {
+	return blueprints && Object.hasOwn(blueprints, id) ? blueprints[id] : undefined
+}
+
+/**
+ * @param {import('flowcraft').FlowRuntime<any, any>} runtime
+ */
+export function createBlueprintCatalog(runtime) {
+	/** @type {Map<string, CatalogEntry>} */
+	const entries = new Map()
+	const find = (/** @type {string} */ id) =>
+		// `blueprints` is where a runtime from a container keeps them; its `options` are empty.
+		own(runtime.options?.blueprints, id) ?? own(/** @type {any} */ (runtime).blueprints, id)
+
+	return {
+		/** @param {string} id @returns {CatalogEntry | undefined} */
+		get(id) {
+			const source = find(id)
+			if (!source) return undefined
+			const known = entries.get(id)
+			if (known?.source === source) return known
+			const entry = analyse(id, source)
+			entries.set(id, entry)
+			return entry
+		},
+	}
+}
+
+/** @param {string} id @param {any} source @returns {CatalogEntry} */
+function analyse(id, source) {
+	/** @type {CatalogEntry} */
+	const entry = {
+		id,
+		source,
+		blueprint: { id, nodes: [], edges: [] },
+		version: source.metadata?.version || null,
+		startSet: [],
+		entryNodes: new Set(),
+		nodeIds: new Set(),
+		graph: () => new RunGraph(entry.blueprint),
+	}
+	try {
+		entry.blueprint = sanitizeBlueprint(source)
+		entry.nodeIds = new Set(entry.blueprint.nodes.map((node) => node.id))
+		const first = entry.graph()
+		entry.startSet = first.getReadyNodes().map(({ nodeId }) => nodeId)
+		entry.entryNodes = new Set([...entry.startSet, ...analyzeBlueprint(entry.blueprint).startNodeIds])
+	} catch (problem) {
+		entry.problem = problem
+	}
+	return entry
+}

@@ -1,0 +1,101 @@
+/**
+ * What an opened run is: new, handed over by another owner, or begun by somebody else.
+ *
+ * Rules (design D2, G12; spec rows 30, 59, 66, 68):
+ * 1. A checkpoint decides everything: its blueprint, its version, its due visits. Node ids of messages are then nudges.
+ * 2. Without one, the run was begun by JavaScript workers when its row has `blueprintId` (this blueprint's),
+ *    `blueprintVersion` and the output of a node of the start set: a worker writes the first two before it runs anything,
+ *    and a start node is always the first to be recorded. Such a run is adopted. Outputs that a client has put into a
+ *    fresh row are no sign of that: such a row lacks one of these, and the nodes still run.
+ * 3. Else a message for an entry node starts the whole start set. Entry nodes are the start set and what clients take for
+ *    it: nodes without incoming edges that are only fallbacks. Those do not run.
+ * 4. Else a message for another node of the blueprint is a hand-made restart: the run is adopted.
+ * 5. Messages for nodes that the blueprint does not have are refused when nothing else brought the run here.
+ *
+ * Adopted: due is what the messages say, now and later; what has an `_outputs.*` key counts as completed, and a message
+ * for it is not executed again, only its successors are found.
+ */
+import { parseCheckpoint } from './checkpoint.js'
+import { messageOf } from './outcome.js'
+
+/** @typedef {import('./blueprint-catalog.js').CatalogEntry} CatalogEntry */
+/** @typedef {{ code: string, reason: string, status: string | null }} Refusal */
+
+/**
+ * @typedef {object} Opening
+ * @property {CatalogEntry} entry
+ * @property {string} blueprintId
+ * @property {'restored' | 'fresh' | 'adopted'} kind
+ * @property {import('./checkpoint.js').Checkpoint} [checkpoint]
+ * @property {string[]} nodeIds of the waiting messages, as far as the blueprint knows them
+ */
+
+/**
+ * @param {{ get(id: string): CatalogEntry | undefined }} catalog
+ * @param {import('./run-context.js').RunContext} context gets the stored entries
+ * @param {{ blueprintId: string, nodeIds: string[], entries: string[], checkpoint: string | null }} stored
+ * @returns {{ opening: Opening } | { refusal: Refusal }}
+ */
+export function openRun(catalog, context, { blueprintId, nodeIds, entries, checkpoint: text }) {
+	let checkpoint
+	try {
+		checkpoint = text === null ? undefined : parseCheckpoint(text)
+	} catch (error) {
+		return refuse('ERR_STATE_CORRUPT', `The run's checkpoint cannot be used: ${messageOf(error)}`)
+	}
+	const id = checkpoint?.blueprint ?? blueprintId
+	const entry = catalog.get(id)
+	if (!entry) {
+		return refuse(
+			'ERR_BLUEPRINT_UNKNOWN',
+			`Blueprint with ID '${id}' not found in the worker's runtime registry.`,
+			'failed',
+		)
+	}
+	context.load(entries, checkpoint)
+	const stored = checkpoint ? checkpoint.version : context.read('blueprintVersion')
+	if (stored !== entry.version && (checkpoint || context.contains('blueprintVersion'))) {
+		return refuse(
+			'ERR_BLUEPRINT_VERSION',
+			`Blueprint version mismatch: stored version '${stored}', current version '${entry.version}'.`,
+		)
+	}
+	const known = nodeIds.filter((nodeId) => entry.nodeIds.has(nodeId))
+	if (checkpoint) return { opening: { entry, blueprintId: id, kind: 'restored', checkpoint, nodeIds: known } }
+	return firstContact(context, entry, id, nodeIds, known)
+}
+
+/**
+ * @param {import('./run-context.js').RunContext} context
+ * @param {CatalogEntry} entry
+ * @param {string} blueprintId
+ * @param {string[]} asked
+ * @param {string[]} known
+ * @returns {{ opening: Opening } | { refusal: Refusal }}
+ */
+function firstContact(context, entry, blueprintId, asked, known) {
+	if (known.length === 0 && !entry.problem) {
+		return refuse('ERR_NODE_UNKNOWN', `Node '${asked[0]}' not found in blueprint '${blueprintId}'.`, 'failed')
+	}
+	const fresh = !begunByWorkers(context, entry, blueprintId) && known.some((nodeId) => entry.entryNodes.has(nodeId))
+	return { opening: { entry, blueprintId, kind: fresh || entry.problem ? 'fresh' : 'adopted', nodeIds: known } }
+}
+
+/** @param {import('./run-context.js').RunContext} context @param {CatalogEntry} entry @param {string} blueprintId */
+function begunByWorkers(context, entry, blueprintId) {
+	return (
+		context.read('blueprintId') === blueprintId &&
+		context.contains('blueprintVersion') &&
+		entry.startSet.some((nodeId) => context.contains(`_outputs.${nodeId}`))
+	)
+}
+
+/**
+ * @param {string} code
+ * @param {string} reason
+ * @param {string | null} [status]
+ * @returns {{ refusal: Refusal }}
+ */
+function refuse(code, reason, status = null) {
+	return { refusal: { code, reason, status } }
+}

@@ -1,0 +1,159 @@
+/**
+ * How a run ended, in the words of `FlowRuntime.run`.
+ */
+import { FlowcraftError } from 'flowcraft'
+
+/**
+ * @typedef {object} ErrorRecord an error as it is stored and published
+ * @property {string} nodeId
+ * @property {string} message
+ * @property {string} name
+ * @property {boolean} isFatal
+ * @property {{ name: string, message: string }} [cause] the root of it
+ * @property {string} timestamp
+ * @property {{ name: string, message: string, isFatal?: boolean }} originalError
+ */
+
+/**
+ * @typedef {object} Outcome
+ * @property {'completed' | 'failed' | 'awaiting' | 'cancelled'} status
+ * @property {string} [reason]
+ * @property {ErrorRecord[]} [errors]
+ * @property {string[]} [hidden]
+ * @property {any} [payload] absent: Rust puts it together from the stored document; null: none
+ */
+
+/** @param {any} error */
+export function messageOf(error) {
+	return error instanceof Error ? error.message : String(error)
+}
+
+/**
+ * An entry of `WorkflowState.getErrors()` as plain data. Every member is named: after some errors V8 loses `message`
+ * from what enumeration gives (spec 4.9).
+ * @param {any} entry
+ * @returns {ErrorRecord}
+ */
+export function recordError(entry) {
+	const original = entry.originalError
+	const record = {
+		nodeId: entry.nodeId,
+		message: messageOf(original),
+		name: entry.name ?? 'FlowcraftError',
+		isFatal: entry.isFatal === true,
+		cause: rootCause(original),
+		timestamp: entry.timestamp,
+		originalError: { name: nameOf(original), message: messageOf(original), isFatal: original?.isFatal },
+	}
+	return record
+}
+
+/** @param {any} error */
+function nameOf(error) {
+	return typeof error?.name === 'string' ? error.name : 'Error'
+}
+
+/** @param {any} error @returns {{ name: string, message: string } | undefined} */
+function rootCause(error) {
+	let cause = error?.cause
+	// A cycle of causes would never end; nobody nests this deep.
+	for (let depth = 0; cause?.cause && depth < 32; depth++) cause = cause.cause
+	return cause === undefined || cause === null ? undefined : { name: nameOf(cause), message: messageOf(cause) }
+}
+
+/**
+ * A recorded error as an entry of `WorkflowState`, after a restore.
+ * @param {ErrorRecord} record
+ */
+export function reviveError(record) {
+	const { nodeId, timestamp } = record
+	const entry = new FlowcraftError(record.message, { nodeId, isFatal: record.isFatal })
+	return { ...entry, message: record.message, timestamp, originalError: reviveOriginal(nodeId, record) }
+}
+
+/**
+ * @param {string} nodeId
+ * @param {Pick<ErrorRecord, 'originalError' | 'cause'>} record
+ */
+export function reviveOriginal(nodeId, { originalError, cause }) {
+	const revived = new FlowcraftError(originalError.message, {
+		nodeId,
+		isFatal: originalError.isFatal,
+		cause: cause && Object.assign(new Error(cause.message), { name: cause.name }),
+	})
+	if (revived.name !== originalError.name) revived.name = originalError.name
+	return revived
+}
+
+/**
+ * The outcome of a run in which nothing is due, running or settling.
+ * @param {import('flowcraft').WorkflowState<any>} state
+ * @param {import('./run-context.js').RunContext} context
+ * @returns {Outcome}
+ */
+export function quiescentOutcome(state, context) {
+	const status = /** @type {Outcome['status']} */ (state.getStatus(true))
+	const errors = state.getErrors().map(recordError)
+	const hidden = context.hiddenKeys()
+	if (status !== 'awaiting' && context.contains('_awaitingNodeIds') && context.read('_awaitingNodeIds')) {
+		hidden.push('_awaitingNodeIds', '_awaitingDetails')
+	}
+	return {
+		status,
+		...(status === 'failed' ? { reason: errors[0].message } : undefined),
+		...(errors.length > 0 ? { errors } : undefined),
+		...(hidden.length > 0 ? { hidden } : undefined),
+	}
+}
+
+/** @param {any} error what the processing threw */
+export function isCancellation(error) {
+	return (
+		(error instanceof DOMException && error.name === 'AbortError') ||
+		(error instanceof FlowcraftError && error.message.includes('cancelled'))
+	)
+}
+
+/**
+ * The outcome where `FlowRuntime.run` would have rejected, or resolved to `cancelled`.
+ * @param {any} error
+ * @returns {Outcome}
+ */
+export function rejectedOutcome(error) {
+	if (isCancellation(error)) {
+		return { status: 'cancelled', payload: { context: {}, serializedContext: '{}', status: 'cancelled' } }
+	}
+	return { status: 'failed', reason: messageOf(error), payload: null }
+}
+
+/**
+ * The result object of `FlowRuntime.run` as JSON text, for runs whose values need the user's serializer.
+ * @param {Outcome} outcome
+ * @param {Record<string, any>} values
+ * @param {string} runId
+ * @param {import('./stored-values.js').Serializer} serializer
+ */
+export function serializedPayload(outcome, values, runId, serializer) {
+	/** @type {Record<string, any>} */
+	const context = Object.fromEntries(Object.entries(values).filter(([key]) => !outcome.hidden?.includes(key)))
+	context._executionId = runId
+	const members = Object.entries(context).flatMap(([key, value]) => {
+		const text = jsonOf(value)
+		return text === undefined ? [] : [`${JSON.stringify(key)}:${text}`]
+	})
+	const rest = JSON.stringify({
+		serializedContext: serializer.serialize(context),
+		status: outcome.status,
+		errors: outcome.errors,
+	})
+	return `{"context":{${members.join(',')}},${rest.slice(1)}`
+}
+
+/** @param {any} value */
+function jsonOf(value) {
+	try {
+		return JSON.stringify(value)
+	} catch {
+		return undefined
+	}
+}

@@ -1,0 +1,128 @@
+/**
+ * The JavaScript end of the bridge (docs/bridge.md): hands the engine's events to the sessions of its runs.
+ *
+ * Nothing here throws: what goes wrong is told to the engine, or logged.
+ */
+import { createBlueprintCatalog } from './blueprint-catalog.js'
+import { openRun } from './opening.js'
+import { messageOf } from './outcome.js'
+import { Permits } from './permits.js'
+import { RunContext } from './run-context.js'
+import { RunSession } from './run-session.js'
+import { createValueCodec } from './stored-values.js'
+
+const OPEN = 1
+const DURABLE = 2
+const MERGE = 3
+const STRAY = 4
+const ABORT = 5
+const CLOSE = 6
+const ALL_SEEN = 10
+
+/**
+ * @typedef {object} SessionOptions
+ * @property {number} [maxConcurrentJobs] node bodies that run at once in this worker (default 256)
+ * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
+ * @property {'eager' | 'wave'} [schedule] default `eager`
+ * @property {number} [concurrency] nodes of one wave that run at once in schedule `wave` (default as `FlowRuntime.run`)
+ */
+
+/**
+ * @param {object} parts
+ * @param {import('flowcraft').FlowRuntime<any, any>} parts.runtime
+ * @param {import('./run-session.js').NativeSteps} parts.native
+ * @param {SessionOptions} [parts.options]
+ * @param {import('flowcraft').ILogger} parts.logger
+ * @param {import('flowcraft').IEventBus} [parts.adapterBus] gets `job:*`
+ * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
+ * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
+ */
+export function createSessions({ runtime, native, options = {}, logger, adapterBus, hooks = {}, fallback = () => {} }) {
+	/** @type {Map<number, RunSession>} */
+	const sessions = new Map()
+	const catalog = createBlueprintCatalog(runtime)
+	const permits = new Permits(options.maxConcurrentJobs ?? 256)
+	const userSerializer = /** @type {any} */ (runtime).container ? runtime.serializer : runtime.options?.serializer
+	const codec = createValueCodec(userSerializer)
+	const { eventBus, serializer, evaluator, middleware, dependencies } = runtime
+	/** @type {import('./run-session.js').SessionEnvironment} */
+	const env = {
+		runtime,
+		native,
+		hooks,
+		logger,
+		adapterBus,
+		contextBus: /** @type {any} */ (runtime).container || runtime.options?.eventBus ? eventBus : undefined,
+		codec,
+		services: { logger: runtime.logger, eventBus, serializer, evaluator, middleware, dependencies },
+		permits,
+		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
+		schedule: options.schedule ?? 'eager',
+		concurrency:
+			options.concurrency ?? Math.min(/** @type {any} */ (globalThis).navigator?.hardwareConcurrency || 4, 10),
+		abortGraceMs: 5000,
+	}
+
+	/** @param {any[]} event */
+	function open([, handle, runId, blueprintId, nodeIds, entries, checkpoint, , moreMayCome]) {
+		try {
+			const context = new RunContext(codec, (key, error) =>
+				logger.warn(
+					`[KafkaAdapter] Key '${key}' of run '${runId}' cannot be stored and lives in this process only: ${messageOf(error)}`,
+				),
+			)
+			const answer = openRun(catalog, context, { blueprintId, nodeIds, entries, checkpoint })
+			if ('refusal' in answer) {
+				const { code, reason, status } = answer.refusal
+				native.refuse(handle, code, reason, status)
+				return
+			}
+			const session = new RunSession(env, { handle, runId, context, opening: answer.opening, moreMayCome })
+			sessions.set(handle, session)
+			session.open()
+		} catch (error) {
+			sessions.delete(handle)
+			native.refuse(handle, 'ERR_STATE_CORRUPT', `The run cannot be opened: ${messageOf(error)}`, null)
+		}
+	}
+
+	/** @param {any[]} event */
+	function dispatch(event) {
+		const [kind, handle, detail] = event
+		if (kind === OPEN) return open(event)
+		if (kind > CLOSE && kind !== ALL_SEEN) return fallback(event)
+		const session = sessions.get(handle)
+		if (!session) return
+		if (kind === DURABLE) session.durable(detail)
+		else if (kind === MERGE) session.merge(detail)
+		else if (kind === STRAY) session.stray(detail)
+		else if (kind === ABORT) session.abort(detail)
+		else if (kind === ALL_SEEN) session.allSeen()
+		else if (kind === CLOSE) {
+			sessions.delete(handle)
+			session.close(detail)
+		}
+	}
+
+	return {
+		/** @param {any[][]} events */
+		onBatch(events) {
+			for (const event of events) {
+				try {
+					dispatch(event)
+				} catch (error) {
+					logger.error(`[KafkaAdapter] Event ${event?.[0]} failed: ${messageOf(error)}`)
+				}
+			}
+		},
+		/** @param {string} reason */
+		abortAll(reason) {
+			for (const session of sessions.values()) session.abort(reason)
+		},
+		/** @param {number} handle */
+		get: (handle) => sessions.get(handle),
+		stats() {
+			return { sessions: sessions.size, running: permits.used, waiting: permits.waiting }
+		},
+	}
+}
