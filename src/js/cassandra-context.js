@@ -1,0 +1,161 @@
+/**
+ * `CassandraContext`: the state of one run, a JSON object in one row (docs/checkpoint.md says what else lies there).
+ */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { Code, KafkaAdapterError, unwrap } from './errors.js'
+import { isObject } from './clients/genuine.js'
+import { nativeCassandra } from './native-connections.js'
+import { checkName } from './options.js'
+
+/** The engine's own key in a run's document. */
+export const RESERVED_KEY = '_flowcraft'
+
+/** @typedef {Record<string, unknown>} Document */
+
+/**
+ * The part of cassandra-driver's `Client` that a context needs.
+ *
+ * @typedef {object} CassandraLike
+ * @property {(query: string, params: unknown[], options: { prepare: true }) =>
+ *   Promise<{ first(): { get(column: string): unknown } | null | undefined }>} execute
+ */
+
+const engineAccess = new AsyncLocalStorage()
+
+/**
+ * Runs `work` as the engine: contexts show and accept the reserved key in it, also behind wrappers of the user.
+ *
+ * @template T
+ * @param {() => T} work
+ * @returns {T}
+ */
+export const asEngine = (work) => engineAccess.run(true, work)
+
+const isEngine = () => engineAccess.getStore() === true
+
+/**
+ * What was found under the reserved key when a context was last read; a write puts it back.
+ *
+ * @type {WeakMap<CassandraContext, { value: unknown } | undefined>}
+ */
+const held = new WeakMap()
+
+/** @param {string} key */
+const refuseReserved = (key) => {
+	if (key !== RESERVED_KEY || isEngine()) return
+	throw new KafkaAdapterError(Code.ReservedKey, `context key "${key}" is the adapter's own. Use another key`)
+}
+
+/** A distributed context that persists the state of a run in an Apache Cassandra table, by run id. */
+export class CassandraContext {
+	/**
+	 * @param {string} runId
+	 * @param {{ client: unknown, keyspace: string, tableName: string }} options
+	 */
+	constructor(runId, options) {
+		/** @readonly */
+		this.type = /** @type {const} */ ('async')
+		this.runId = runId
+		this.client = options.client
+		checkName(options.keyspace, 'options.keyspace')
+		checkName(options.tableName, 'options.tableName')
+		this.tableName = `${options.keyspace}.${options.tableName}`
+	}
+
+	/** @returns {Promise<{ text: unknown } | undefined>} `undefined` where there is no row */
+	async #readRow() {
+		const connection = nativeCassandra(this.client)
+		if (connection) {
+			const text = await unwrap((await connection).readContext(this.tableName, this.runId))
+			return text === null ? undefined : { text }
+		}
+		const query = `SELECT context_data FROM ${this.tableName} WHERE run_id = ?`
+		const client = /** @type {CassandraLike} */ (this.client)
+		const row = (await client.execute(query, [this.runId], { prepare: true })).first()
+		return row ? { text: row.get('context_data') } : undefined
+	}
+
+	/** @param {string} text */
+	async #writeText(text) {
+		const connection = nativeCassandra(this.client)
+		if (connection) return void (await unwrap((await connection).writeContext(this.tableName, this.runId, text)))
+		const query = `INSERT INTO ${this.tableName} (run_id, context_data) VALUES (?, ?)`
+		const client = /** @type {CassandraLike} */ (this.client)
+		await client.execute(query, [this.runId, text], { prepare: true })
+	}
+
+	/** @returns {Promise<Document>} `{}` where there is no row; the reserved key is the engine's alone */
+	async readContext() {
+		const row = await this.#readRow()
+		/** @type {Document} */
+		const context = row ? JSON.parse(/** @type {string} */ (row.text)) : {}
+		const reserved = isObject(context) && Object.hasOwn(context, RESERVED_KEY)
+		held.set(this, reserved ? { value: context[RESERVED_KEY] } : undefined)
+		if (reserved && !isEngine()) delete context[RESERVED_KEY]
+		return context
+	}
+
+	/** @param {Document} context */
+	async writeContext(context) {
+		if (isEngine()) return this.#writeText(JSON.stringify(context))
+		if (!held.has(this)) await this.readContext()
+		const reserved = held.get(this)
+		await this.#writeText(JSON.stringify(reserved ? { ...context, [RESERVED_KEY]: reserved.value } : context))
+	}
+
+	/**
+	 * @param {string} key
+	 * @returns {Promise<any>}
+	 */
+	async get(key) {
+		return (await this.readContext())[key]
+	}
+
+	/**
+	 * @param {string} key
+	 * @param {unknown} value
+	 */
+	async set(key, value) {
+		refuseReserved(key)
+		const context = await this.readContext()
+		context[key] = value
+		await this.writeContext(context)
+	}
+
+	/** @param {string} key */
+	async has(key) {
+		return Object.hasOwn(await this.readContext(), key)
+	}
+
+	/** @param {string} key */
+	async delete(key) {
+		const context = await this.readContext()
+		if (!Object.hasOwn(context, key)) return false
+		delete context[key]
+		await this.writeContext(context)
+		return true
+	}
+
+	/** @returns {Promise<Record<string, any>>} */
+	async toJSON() {
+		return this.readContext()
+	}
+
+	/** @param {import('flowcraft').PatchOperation[]} operations */
+	async patch(operations) {
+		if (operations.length === 0) return
+		const context = await this.readContext()
+		for (const operation of operations) apply(context, operation)
+		await this.writeContext(context)
+	}
+}
+
+/**
+ * @param {Document} context
+ * @param {import('flowcraft').PatchOperation} operation
+ */
+const apply = (context, operation) => {
+	refuseReserved(operation.key)
+	if (operation.op === 'set') context[operation.key] = operation.value
+	else if (operation.op === 'delete') delete context[operation.key]
+}

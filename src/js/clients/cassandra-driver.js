@@ -1,0 +1,241 @@
+/**
+ * Reads the settings of a cassandra-driver `Client`, and plain Cassandra settings, for the native client.
+ */
+import { optionError } from '../errors.js'
+import { className, isObject, isUntouched } from './genuine.js'
+import { readTls } from './tls.js'
+
+/**
+ * @typedef {object} CassandraSettings
+ * @property {string[]} contactPoints `host:port`
+ * @property {string} [localDataCenter]
+ * @property {string} [username]
+ * @property {string} [password]
+ * @property {import('./tls.js').TlsSettings} [tls]
+ * @property {string} consistency
+ * @property {number} [connectTimeoutMs]
+ * @property {number} [requestTimeoutMs]
+ *
+ * `raised` names the weaker consistency that was found as the driver's own setting.
+ * @typedef {{ settings: CassandraSettings, raised?: string, unsupported?: undefined }
+ *   | { settings?: undefined, unsupported: string }} CassandraReading
+ */
+
+const MARKS = ['execute', 'batch', 'eachRow', 'shutdown', 'connect']
+const METHODS = ['execute']
+const DEFAULT_PORT = 9042
+// In the order of the protocol's numbers.
+const LEVELS = [
+	'ANY',
+	'ONE',
+	'TWO',
+	'THREE',
+	'QUORUM',
+	'ALL',
+	'LOCAL_QUORUM',
+	'EACH_QUORUM',
+	'SERIAL',
+	'LOCAL_SERIAL',
+	'LOCAL_ONE',
+]
+/** Levels at which a step would count as durable though one node's loss loses it. */
+const WEAK = new Set(['ANY', 'ONE', 'LOCAL_ONE'])
+/** Levels that our own option may name. */
+export const CONSISTENCIES = Object.freeze(LEVELS.filter((level) => !level.includes('SERIAL')))
+
+/**
+ * @param {unknown} value
+ * @returns {value is Record<string, unknown> & { options: Record<string, unknown> }}
+ */
+export const isGenuineCassandra = (value) =>
+	isObject(value) &&
+	isObject(value.options) &&
+	isObject(value.options.policies) &&
+	Object.hasOwn(value, 'controlConnection') &&
+	isUntouched(value, MARKS, METHODS)
+
+/**
+ * @param {string} point
+ * @param {unknown} port
+ */
+const withPort = (point, port) => {
+	const hasPort = /^(\[.*\]|[^:]*):\d+$/.test(point)
+	if (hasPort) return point
+	const host = point.includes(':') && !point.startsWith('[') ? `[${point}]` : point
+	return `${host}:${typeof port === 'number' ? port : DEFAULT_PORT}`
+}
+
+/**
+ * @param {unknown} provider
+ * @returns {{ username?: string, password?: string, unsupported?: string }}
+ */
+const readAuth = (provider) => {
+	if (!isObject(provider) || className(provider) === 'NoAuthProvider') return {}
+	const { username, password } = provider
+	const isPlain = ['PlainTextAuthProvider', 'DsePlainTextAuthProvider'].includes(className(provider))
+	if (!isPlain || provider.authorizationId || typeof username !== 'string' || typeof password !== 'string') {
+		return { unsupported: `authProvider (${className(provider) || 'custom'})` }
+	}
+	return { username, password }
+}
+
+/**
+ * @param {unknown} policy
+ * @returns {{ dataCenter?: string, unsupported?: string }}
+ */
+const readBalancing = (policy) => {
+	if (!isObject(policy)) return {}
+	switch (className(policy)) {
+		case 'DefaultLoadBalancingPolicy':
+		case 'DCAwareRoundRobinPolicy':
+			return typeof policy.localDc === 'string' ? { dataCenter: policy.localDc } : {}
+		case 'RoundRobinPolicy':
+			return {}
+		case 'TokenAwarePolicy':
+			return readBalancing(policy.childPolicy)
+		default:
+			return { unsupported: `policies.loadBalancing (${className(policy) || 'custom'})` }
+	}
+}
+
+/**
+ * @param {Record<string, unknown>} options
+ * @returns {Record<string, unknown>} the profile that statements without a profile run with
+ */
+const defaultProfile = (options) => {
+	const profiles = Array.isArray(options.profiles) ? options.profiles.filter(isObject) : []
+	return profiles.find((profile) => profile.name === 'default') ?? {}
+}
+
+/**
+ * @param {unknown} found number as the driver has it, or name
+ * @returns {string | undefined}
+ */
+const levelName = (found) => (typeof found === 'number' ? LEVELS[found] : typeof found === 'string' ? found : undefined)
+
+/**
+ * @param {unknown} found
+ * @returns {{ consistency: string, raised?: string }}
+ */
+const durableLevel = (found) => {
+	const level = levelName(found)
+	if (level === undefined) return { consistency: 'LOCAL_QUORUM' }
+	return WEAK.has(level) ? { consistency: 'LOCAL_QUORUM', raised: level } : { consistency: level }
+}
+
+/**
+ * @param {unknown} sslOptions
+ * @returns {import('./tls.js').Reading<import('./tls.js').TlsSettings | undefined>}
+ */
+const readSsl = (sslOptions) => {
+	if (!sslOptions) return { settings: undefined, unsupported: undefined }
+	// The driver does not check certificates unless it is told to.
+	return readTls(sslOptions, { rejectUnauthorized: false })
+}
+
+/** @param {Record<string, unknown>} options */
+const unsupportedOption = (options) => {
+	if (options.cloud) return 'cloud.secureConnectBundle'
+	const policies = isObject(options.policies) ? options.policies : {}
+	const translator = className(policies.addressResolution)
+	return translator && translator !== 'AddressTranslator' ? `policies.addressResolution (${translator})` : undefined
+}
+
+/**
+ * @param {unknown} group
+ * @param {string} name
+ * @param {string} target
+ */
+const timeout = (group, name, target) =>
+	isObject(group) && typeof group[name] === 'number' && group[name] > 0 ? { [target]: group[name] } : {}
+
+/**
+ * @param {Record<string, unknown>} options of the driver
+ * @param {unknown} level consistency to start from
+ * @returns {CassandraReading}
+ */
+const assemble = (options, level) => {
+	const policies = isObject(options.policies) ? options.policies : {}
+	const auth = readAuth(options.authProvider)
+	const balancing = readBalancing(defaultProfile(options).loadBalancing ?? policies.loadBalancing)
+	const ssl = readSsl(options.sslOptions)
+	const unsupported =
+		unsupportedOption(options) ??
+		auth.unsupported ??
+		balancing.unsupported ??
+		(ssl.unsupported && `sslOptions.${ssl.unsupported}`)
+	if (unsupported) return { unsupported }
+	const { consistency, raised } = durableLevel(level)
+	const port = isObject(options.protocolOptions) ? options.protocolOptions.port : undefined
+	const points = Array.isArray(options.contactPoints) ? options.contactPoints : []
+	/** @type {CassandraSettings} */
+	const settings = {
+		contactPoints: points.map((point) => withPort(String(point), port)),
+		consistency,
+		...timeout(options.socketOptions, 'connectTimeout', 'connectTimeoutMs'),
+		...timeout(options.socketOptions, 'readTimeout', 'requestTimeoutMs'),
+	}
+	const dataCenter = typeof options.localDataCenter === 'string' ? options.localDataCenter : balancing.dataCenter
+	if (dataCenter) settings.localDataCenter = dataCenter
+	if (auth.username !== undefined) Object.assign(settings, { username: auth.username, password: auth.password })
+	if (ssl.settings) settings.tls = ssl.settings
+	return raised ? { settings, raised } : { settings }
+}
+
+/**
+ * @param {{ options: Record<string, unknown> }} client a genuine client
+ * @returns {CassandraReading}
+ */
+export const readCassandra = ({ options }) => {
+	const queryOptions = isObject(options.queryOptions) ? options.queryOptions : {}
+	return assemble(options, defaultProfile(options).consistency ?? queryOptions.consistency)
+}
+
+/**
+ * @param {unknown[]} points
+ * @param {string} path
+ */
+const checkPoints = (points, path) => {
+	if (points.length === 0) throw optionError(path, 'no contact point is given', 'Give at least one "host:port"')
+	for (const [index, point] of points.entries()) {
+		if (typeof point === 'string' && /^[A-Za-z0-9._:[\]%-]+$/.test(point)) continue
+		const shown = typeof point === 'string' ? `"${point}"` : `a ${typeof point}`
+		throw optionError(`${path}[${index}]`, `${shown} is not an address`, 'Write "host" or "host:port"')
+	}
+}
+
+/**
+ * Plain settings, in the words of the driver's own options; `"host:port,host:port"` and a list are contact points.
+ *
+ * @param {string | unknown[] | Record<string, unknown>} value
+ * @param {string} path
+ * @returns {CassandraReading}
+ */
+export const parseCassandra = (value, path) => {
+	const options = typeof value === 'string' || Array.isArray(value) ? { contactPoints: value } : value
+	const pointsPath = options === value ? `${path}.contactPoints` : path
+	const { contactPoints, credentials, ...rest } = /** @type {Record<string, unknown>} */ (options)
+	const points = typeof contactPoints === 'string' ? contactPoints.split(',').map((part) => part.trim()) : contactPoints
+	if (!Array.isArray(points)) {
+		throw optionError(pointsPath, 'no list of contact points', 'Write ["host:port", ...] or "host:port,host:port"')
+	}
+	checkPoints(points, pointsPath)
+	const login = isObject(credentials) ? { authProvider: new PlainTextAuthProvider(credentials, path) } : {}
+	const protocolOptions = typeof rest.port === 'number' ? { port: rest.port } : rest.protocolOptions
+	return assemble({ ...rest, ...login, protocolOptions, contactPoints: points }, rest.consistency)
+}
+
+/** Stands for the driver's class of the same name where only credentials are written down. */
+class PlainTextAuthProvider {
+	/**
+	 * @param {Record<string, unknown>} credentials
+	 * @param {string} path
+	 */
+	constructor({ username, password }, path) {
+		if (typeof username !== 'string' || typeof password !== 'string') {
+			throw optionError(`${path}.credentials`, 'username and password must be strings', 'Write { username, password }')
+		}
+		this.username = username
+		this.password = password
+	}
+}

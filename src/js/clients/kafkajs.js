@@ -1,0 +1,211 @@
+/**
+ * Reads the settings of a kafkajs `Kafka` object, and plain Kafka settings, for the native client.
+ */
+import { optionError } from '../errors.js'
+import { isObject, isUntouched, libraryPrototype } from './genuine.js'
+import { readTls } from './tls.js'
+
+/**
+ * @typedef {object} SaslSettings
+ * @property {'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512' | 'OAUTHBEARER'} mechanism
+ * @property {string} [username]
+ * @property {string} [password]
+ *
+ * @typedef {object} KafkaSettings
+ * @property {string[]} brokers `host:port`
+ * @property {string} [clientId]
+ * @property {import('./tls.js').TlsSettings} [tls]
+ * @property {SaslSettings} [sasl]
+ * @property {number} [sessionTimeoutMs]
+ * @property {number} [connectionTimeoutMs]
+ * @property {number} [requestTimeoutMs]
+ *
+ * @typedef {() => Promise<{ value: string, extensions?: Record<string, string> }>} TokenProvider
+ *
+ * @typedef {{ settings: KafkaSettings, token?: TokenProvider, unsupported?: undefined }
+ *   | { settings?: undefined, unsupported: string }} KafkaReading
+ *
+ * What a kafkajs connection pool (not connected to anything) tells about its client:
+ * @typedef {{ host: unknown, port: unknown, ssl: unknown, sasl: unknown, clientId: unknown, socketFactory: unknown,
+ *   connectionTimeout: unknown, pool?: { requestTimeout?: unknown }[] }} Pool
+ * @typedef {{ brokerPool: { connectionPoolBuilder: { build(): Promise<Pool> } } }} Cluster
+ */
+
+const MARKS = ['producer', 'consumer', 'admin', 'logger']
+const METHODS = ['producer', 'consumer']
+const CREATE_CLUSTER = 'private:Kafka:createCluster'
+// A list that never repeats comes from a function that invents addresses; the first of them will do.
+const MAX_BROKERS = 64
+/** @type {SaslSettings['mechanism'][]} */
+const MECHANISMS = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512', 'OAUTHBEARER']
+
+/** @param {object} object */
+const clusterSymbol = (object) =>
+	Object.getOwnPropertySymbols(object).find((symbol) => symbol.description === CREATE_CLUSTER)
+
+/**
+ * @param {unknown} value
+ * @returns {value is object}
+ */
+export const isGenuineKafka = (value) =>
+	isObject(value) && clusterSymbol(value) !== undefined && isUntouched(value, MARKS, METHODS)
+
+/** @param {object} kafka */
+const createCluster = (kafka) => {
+	const symbol = clusterSymbol(kafka)
+	const create = symbol && Reflect.get(kafka, symbol)
+	return /** @type {Cluster} */ (create({ allowAutoTopicCreation: false }))
+}
+
+/**
+ * kafkajs keeps its broker list in a closure; building one pool after the other hands it out in turn.
+ *
+ * @param {object} kafka
+ * @returns {Promise<{ brokers: string[], pool: Pool }>}
+ */
+const enumerate = async (kafka) => {
+	const builder = createCluster(kafka).brokerPool.connectionPoolBuilder
+	const pool = await builder.build()
+	const brokers = [`${pool.host}:${pool.port}`]
+	while (brokers.length < MAX_BROKERS) {
+		const next = await builder.build()
+		const broker = `${next.host}:${next.port}`
+		if (brokers.includes(broker)) break
+		brokers.push(broker)
+	}
+	return { brokers, pool }
+}
+
+/**
+ * Whether the sockets are made by kafkajs's own factory: a second client of the same copy of kafkajs shows its text.
+ *
+ * @param {object} kafka
+ * @param {Pool} pool
+ */
+const hasDefaultSockets = async (kafka, pool) => {
+	const library = libraryPrototype(kafka, MARKS)
+	const Kafka = /** @type {new (options: object) => object} */ (library?.constructor)
+	const plain = await createCluster(new Kafka({ brokers: ['127.0.0.1:9092'] })).brokerPool.connectionPoolBuilder.build()
+	return String(plain.socketFactory) === String(pool.socketFactory)
+}
+
+/**
+ * @param {unknown} sasl
+ * @returns {{ sasl?: SaslSettings, token?: TokenProvider, unsupported?: string }}
+ */
+const readSasl = (sasl) => {
+	if (!isObject(sasl)) return {}
+	const mechanism = MECHANISMS.find((known) => known === String(sasl.mechanism).toUpperCase())
+	if (!mechanism) return { unsupported: `sasl.mechanism "${String(sasl.mechanism)}"` }
+	if (mechanism === 'OAUTHBEARER') {
+		const { oauthBearerProvider } = sasl
+		if (typeof oauthBearerProvider !== 'function') return { unsupported: 'sasl without oauthBearerProvider' }
+		return { sasl: { mechanism }, token: /** @type {TokenProvider} */ (oauthBearerProvider.bind(sasl)) }
+	}
+	const { username, password } = sasl
+	if (typeof username !== 'string' || typeof password !== 'string') return { unsupported: 'sasl without credentials' }
+	return { sasl: { mechanism, username, password } }
+}
+
+/**
+ * @param {unknown} ssl
+ * @returns {import('./tls.js').Reading<import('./tls.js').TlsSettings | undefined>}
+ */
+const readSsl = (ssl) => {
+	if (!ssl) return { settings: undefined, unsupported: undefined }
+	const reading = readTls(ssl)
+	// librdkafka always presents and checks the broker's own host name.
+	return reading.settings?.servername ? { unsupported: 'servername' } : reading
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+const milliseconds = (name, value) => (typeof value === 'number' && Number.isFinite(value) ? { [name]: value } : {})
+
+/**
+ * @param {{ brokers: string[], clientId?: unknown, ssl: unknown, sasl: unknown, connectionTimeout?: unknown,
+ *   requestTimeout?: unknown, sessionTimeoutMs?: unknown }} parts
+ * @returns {KafkaReading}
+ */
+const assemble = ({ brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout, sessionTimeoutMs }) => {
+	const tls = readSsl(ssl)
+	if (tls.unsupported) return { unsupported: `ssl.${tls.unsupported}` }
+	const auth = readSasl(sasl)
+	if (auth.unsupported) return { unsupported: auth.unsupported }
+	/** @type {KafkaSettings} */
+	const settings = {
+		brokers,
+		...milliseconds('connectionTimeoutMs', connectionTimeout),
+		...milliseconds('requestTimeoutMs', requestTimeout),
+		...milliseconds('sessionTimeoutMs', sessionTimeoutMs),
+	}
+	if (typeof clientId === 'string') settings.clientId = clientId
+	if (tls.settings) settings.tls = tls.settings
+	if (auth.sasl) settings.sasl = auth.sasl
+	return auth.token ? { settings, token: auth.token } : { settings }
+}
+
+/**
+ * @param {object} kafka a genuine kafkajs client; a `brokers` function of the user is called
+ * @returns {Promise<KafkaReading>}
+ */
+export const readKafka = async (kafka) => {
+	const { brokers, pool } = await enumerate(kafka)
+	if (!(await hasDefaultSockets(kafka, pool))) return { unsupported: 'socketFactory' }
+	checkBrokers(brokers, 'options.kafka.brokers')
+	const { clientId, ssl, sasl, connectionTimeout } = pool
+	return assemble({ brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout: pool.pool?.[0]?.requestTimeout })
+}
+
+const BROKER = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})$/
+
+/**
+ * @param {unknown[]} brokers
+ * @param {string} path
+ * @returns {asserts brokers is string[]}
+ */
+function checkBrokers(brokers, path) {
+	if (brokers.length === 0) throw optionError(path, 'no broker is given', 'Give at least one "host:port"')
+	for (const [index, broker] of brokers.entries()) {
+		const port = typeof broker === 'string' ? Number(BROKER.exec(broker)?.[1] ?? 0) : 0
+		if (port > 0 && port < 65536) continue
+		const shown = typeof broker === 'string' ? `"${broker}"` : `a ${typeof broker}`
+		throw optionError(
+			`${path}[${index}]`,
+			`${shown} is not an address`,
+			'Write "host:port", for example "127.0.0.1:9092"',
+		)
+	}
+}
+
+/**
+ * @param {unknown} value `"a:9092,b:9092"`, a list of addresses
+ * @param {string} path
+ */
+const brokerList = (value, path) => {
+	const list =
+		typeof value === 'string' ? value.split(',').map((part) => part.trim().replace(/^kafka:\/\//, '')) : value
+	if (!Array.isArray(list)) {
+		throw optionError(path, 'no list of brokers', 'Write ["host:port", ...] or "host:port,host:port"')
+	}
+	checkBrokers(list, path)
+	return list
+}
+
+/**
+ * Plain settings, in the words of kafkajs's own options.
+ *
+ * @param {string | unknown[] | Record<string, unknown>} value
+ * @param {string} path
+ * @returns {KafkaReading}
+ */
+export const parseKafka = (value, path) => {
+	if (typeof value === 'string' || Array.isArray(value)) {
+		return assemble({ brokers: brokerList(value, path), ssl: undefined, sasl: undefined })
+	}
+	const { brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout, sessionTimeoutMs } = value
+	const list = brokerList(brokers, `${path}.brokers`)
+	return assemble({ brokers: list, clientId, ssl, sasl, connectionTimeout, requestTimeout, sessionTimeoutMs })
+}

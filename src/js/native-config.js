@@ -1,0 +1,209 @@
+/**
+ * The configuration of a `NativeWorker`: which part the engine does itself, and which goes through JavaScript.
+ */
+import { isGenuineKafka, parseKafka, readKafka } from './clients/kafkajs.js'
+import { className, isObject, isPlain } from './clients/genuine.js'
+import { optionError } from './errors.js'
+import { cassandraSettings, isEmbedded, isRedisSettings, redisSettings, warnOfDetour } from './native-connections.js'
+import { RedisCoordinationStore } from './redis-coordination-store.js'
+
+/**
+ * @typedef {import('./options.js').Settings} Settings
+ * @typedef {import('./clients/kafkajs.js').TokenProvider} TokenProvider
+ * @typedef {{ kind: 'native' | 'js' | 'embedded' | 'none', [detail: string]: unknown }} Part
+ *
+ * Which members of the adapter a subclass or the user replaced.
+ * @typedef {Record<'createContext' | 'onJobStart' | 'publishFinalResult' | 'enqueueJob' | 'processJobs' | 'handleJob',
+ *   boolean>} Overrides
+ *
+ * @typedef {object} Plan
+ * @property {Settings} settings
+ * @property {Overrides} overrides
+ * @property {boolean} consumes whether the engine consumes the topic itself where it can
+ * @property {boolean} handledByUser whether each consumed message goes to a handler of the user
+ * @property {(text: string) => void} [warn] absent while the constructor only checks
+ */
+
+const STORE_METHODS = /** @type {const} */ (['increment', 'setIfNotExist', 'extendTTL', 'delete', 'get'])
+
+/** @type {Part} */
+const THROUGH_JS = Object.freeze({ kind: 'js' })
+
+/**
+ * @param {unknown} value
+ * @returns {value is string | unknown[] | Record<string, unknown>}
+ */
+export const isKafkaSettings = (value) =>
+	typeof value === 'string' || Array.isArray(value) || (isPlain(value) && typeof value.producer !== 'function')
+
+/**
+ * @param {Plan} plan
+ * @param {unknown} object
+ * @param {string} path
+ * @param {string | undefined} unsupported
+ * @returns {Part}
+ */
+const detour = ({ settings, warn }, object, path, unsupported) => {
+	const library = path.slice('options.'.length)
+	if (settings.native === 'required') {
+		const reason = unsupported
+			? `"${unsupported}" cannot be honoured natively`
+			: 'not a client whose settings can be read'
+		throw optionError(path, `${reason}, and options.native is "required"`, 'Change it, or use native: "prefer"')
+	}
+	if (unsupported && warn) warnOfDetour(object, library, unsupported, warn)
+	return THROUGH_JS
+}
+
+/**
+ * Written-down settings have no object behind them that could do what the native client cannot.
+ *
+ * @param {string} path
+ * @param {string | undefined} unsupported
+ */
+const refuseSetting = (path, unsupported) => {
+	if (unsupported) throw optionError(`${path}.${unsupported}`, 'not supported', 'Leave it out, or pass a client object')
+}
+
+/**
+ * @param {Plan} plan
+ * @returns {Promise<{ part: Part, token?: TokenProvider }>}
+ */
+const kafkaPart = async (plan) => {
+	const { kafka } = plan.settings
+	if (plan.overrides.processJobs && !plan.consumes) return { part: THROUGH_JS }
+	if (isEmbedded(kafka)) return { part: { kind: 'embedded', name: kafka.embedded } }
+	const reading = isGenuineKafka(kafka)
+		? await readKafka(kafka)
+		: isKafkaSettings(kafka)
+			? parseKafka(kafka, 'options.kafka')
+			: undefined
+	if (isKafkaSettings(kafka)) refuseSetting('options.kafka', reading?.unsupported)
+	if (!reading?.settings) return { part: detour(plan, kafka, 'options.kafka', reading?.unsupported) }
+	return { part: { kind: 'native', settings: reading.settings }, token: reading.token }
+}
+
+/**
+ * @param {Plan} plan
+ * @returns {Part} without keyspace and table
+ */
+const cassandraPart = (plan) => {
+	const { cassandra, consistency } = plan.settings
+	if (isEmbedded(cassandra)) return { kind: 'embedded', name: cassandra.embedded }
+	const path = 'options.cassandraClient'
+	if (!isObject(cassandra)) {
+		throw optionError(
+			path,
+			'missing',
+			'Give a cassandra-driver Client, contact points, settings, or backend: "embedded"',
+		)
+	}
+	const reading = cassandraSettings(cassandra, path)
+	if (isPlain(cassandra)) refuseSetting(path, reading?.unsupported)
+	if (!reading?.settings) return detour(plan, cassandra, path, reading?.unsupported)
+	if (reading.raised && !consistency) {
+		plan.warn?.(
+			`[KafkaAdapter] cassandra-driver: consistency ${reading.raised} is raised to ${reading.settings.consistency}, ` +
+				'so that the loss of one node loses no step. Set options.consistency to choose another level',
+		)
+	}
+	return { kind: 'native', settings: { ...reading.settings, ...(consistency ? { consistency } : {}) } }
+}
+
+/**
+ * @param {Part} part
+ * @param {Settings} settings
+ * @param {'contextTable' | 'statusTable'} table
+ * @returns {Part}
+ */
+const withTable = (part, settings, table) => {
+	if (part.kind === 'js') return part
+	if (settings.keyspace === undefined) {
+		throw optionError('options.keyspace', 'missing', 'Give the keyspace that holds your tables')
+	}
+	if (settings[table] === undefined) throw optionError(`options.${table}Name`, 'missing', 'Give the name of the table')
+	return { ...part, keyspace: settings.keyspace, table: settings[table] }
+}
+
+/**
+ * @param {unknown} store
+ * @returns {unknown} the ioredis client or settings behind our own store; the store itself otherwise
+ */
+const behind = (store) => {
+	const isOurs = isObject(store) && Object.getPrototypeOf(store) === RedisCoordinationStore.prototype
+	return isOurs && !STORE_METHODS.some((method) => Object.hasOwn(store, method)) ? store.redis : store
+}
+
+/**
+ * @param {Plan} plan
+ * @returns {Part}
+ */
+const coordinationPart = (plan) => {
+	const { coordination } = plan.settings
+	if (coordination === undefined || coordination === null) return { kind: 'none' }
+	const path = 'options.coordinationStore'
+	const client = behind(coordination)
+	if (isEmbedded(client)) return { kind: 'embedded', name: client.embedded }
+	const reading = redisSettings(client, path)
+	if (isRedisSettings(client)) refuseSetting(path, reading?.unsupported)
+	if (reading?.settings) return { kind: 'native', settings: reading.settings }
+	if (reading) return detour(plan, client, path, reading.unsupported)
+	const missing = STORE_METHODS.filter((method) => typeof Reflect.get(Object(coordination), method) !== 'function')
+	if (missing.length === 0) return client === coordination ? THROUGH_JS : detour(plan, client, path, undefined)
+	plan.warn?.(`[KafkaAdapter] ${path} (${className(coordination)}) has no ${missing.join(', ')}: coordination is off`)
+	return { kind: 'none' }
+}
+
+/**
+ * What can be said about the clients without asking them anything; called by the constructor.
+ *
+ * @param {Plan} plan
+ */
+export const checkClients = (plan) => {
+	const { kafka } = plan.settings
+	if (isKafkaSettings(kafka) && !isEmbedded(kafka))
+		refuseSetting('options.kafka', parseKafka(kafka, 'options.kafka').unsupported)
+	// The JavaScript package could be built without a Cassandra client, and be used as far as that goes.
+	if (plan.settings.cassandra !== undefined && plan.settings.cassandra !== null) buildStores(plan)
+	coordinationPart(plan)
+}
+
+/** @param {Plan} plan */
+const buildStores = (plan) => {
+	const { settings, overrides } = plan
+	const statusByUser = overrides.onJobStart || overrides.publishFinalResult
+	const cassandra = overrides.createContext && statusByUser ? THROUGH_JS : cassandraPart(plan)
+	return {
+		context: overrides.createContext ? THROUGH_JS : withTable(cassandra, settings, 'contextTable'),
+		status: statusByUser ? THROUGH_JS : withTable(cassandra, settings, 'statusTable'),
+	}
+}
+
+/**
+ * @param {Plan} plan
+ * @returns {Promise<{ config: Record<string, unknown> & { kafka: Part }, token?: TokenProvider }>}
+ */
+export const buildConfig = async (plan) => {
+	const { settings, overrides, handledByUser } = plan
+	const { part: kafka, token } = await kafkaPart(plan)
+	const config = {
+		topic: settings.topic,
+		groupId: settings.groupId,
+		deadLetterTopic: settings.deadLetterTopic,
+		workerId: settings.workerId,
+		kafka,
+		...buildStores(plan),
+		coordination: coordinationPart(plan),
+		enqueue: overrides.enqueueJob ? 'js' : 'native',
+		handle: handledByUser ? 'js' : 'native',
+		dispatch: settings.dispatch,
+		limits: settings.limits,
+		leaseTtlMs: settings.leaseTtlMs,
+		// JSON has no Infinity: `null` waits for ever.
+		startTimeoutMs: Number.isFinite(settings.startTimeoutMs) ? settings.startTimeoutMs : null,
+		revokeGraceMs: settings.revokeGraceMs,
+		maxStallMs: settings.maxStallMs,
+		poisonOpenings: settings.poisonOpenings,
+	}
+	return { config, token }
+}

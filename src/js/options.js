@@ -1,0 +1,232 @@
+/**
+ * The options of `KafkaAdapter`: what is refused, what is filled in. Nothing that the JavaScript package accepted is
+ * refused, unless it can only fail later and worse.
+ */
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import { CONSISTENCIES } from './clients/cassandra-driver.js'
+import { isObject, isPlain } from './clients/genuine.js'
+import { optionError } from './errors.js'
+
+/**
+ * Bounds of one worker; at a bound it pauses partitions and goes on when there is room.
+ *
+ * @typedef {object} Limits
+ * @property {number} maxConcurrentJobs
+ * @property {number} maxConcurrentJobsPerRun
+ * @property {number} maxLoadedRuns
+ * @property {number} maxLoadedBytes
+ * @property {number} maxWaitingMessages
+ *
+ * @typedef {object} Settings
+ * @property {string} topic
+ * @property {string} groupId
+ * @property {string} deadLetterTopic
+ * @property {string} workerId
+ * @property {unknown} kafka a client, settings, or `{ embedded }`
+ * @property {unknown} cassandra a client, settings, or `{ embedded }`
+ * @property {unknown} coordination a store, settings, a URL, `{ embedded }`, or `undefined`
+ * @property {string} keyspace
+ * @property {string} contextTable
+ * @property {string} statusTable
+ * @property {'topic' | 'local'} dispatch
+ * @property {'eager' | 'wave'} schedule
+ * @property {'prefer' | 'required'} native
+ * @property {string | undefined} consistency
+ * @property {Limits} limits
+ * @property {number} leaseTtlMs
+ * @property {number} startTimeoutMs
+ * @property {number} revokeGraceMs
+ * @property {number} maxStallMs
+ * @property {number} poisonOpenings
+ */
+
+/** @type {Limits} */
+const LIMITS = {
+	maxConcurrentJobs: 256,
+	maxConcurrentJobsPerRun: 32,
+	maxLoadedRuns: 10_000,
+	maxLoadedBytes: 256 * 1024 * 1024,
+	maxWaitingMessages: 50_000,
+}
+
+const TIMES = { leaseTtlMs: 15_000, revokeGraceMs: 5_000, maxStallMs: 60_000 }
+const START_TIMEOUT_MS = 10_000
+const POISON_OPENINGS = 5
+const TOPIC = 'flowcraft-jobs'
+const GROUP = 'flowcraft-workers'
+
+/** A CQL name: plain, or in double quotes; anything else would be read as part of the statement it is put into. */
+const CQL_NAME = /^(?:[A-Za-z][A-Za-z0-9_]*|"[A-Za-z0-9_]+")$/
+const TOPIC_NAME = /^[A-Za-z0-9._-]{1,249}$/
+
+/**
+ * @param {unknown} value
+ * @param {string} path
+ */
+export const checkName = (value, path) => {
+	if (value === undefined || (typeof value === 'string' && CQL_NAME.test(value))) return
+	const shown = typeof value === 'string' ? `"${value}"` : `a ${value === null ? 'null' : typeof value}`
+	throw optionError(path, `${shown} is not a CQL identifier`, 'Use letters, digits and "_", beginning with a letter')
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} path
+ */
+const checkTopic = (value, path) => {
+	if (typeof value === 'string' && TOPIC_NAME.test(value) && value !== '.' && value !== '..') return value
+	const shown = typeof value === 'string' ? `"${value}"` : `a ${typeof value}`
+	throw optionError(path, `${shown} is not a topic name`, 'Use up to 249 letters, digits, ".", "_" and "-"')
+}
+
+/**
+ * @template {string} T
+ * @param {Record<string, unknown>} options
+ * @param {string} name
+ * @param {readonly T[]} allowed the first is the default
+ * @returns {T}
+ */
+const choice = (options, name, allowed) => {
+	const value = options[name] ?? allowed[0]
+	const found = allowed.find((item) => item === value)
+	if (found !== undefined) return found
+	throw optionError(`options.${name}`, `${JSON.stringify(value)} is not known`, `Use one of ${allowed.join(', ')}`)
+}
+
+/**
+ * @param {Record<string, unknown>} options
+ * @param {string} name
+ * @param {number} otherwise
+ * @param {{ infinite?: boolean }} [rule]
+ * @returns {number}
+ */
+const positive = (options, name, otherwise, { infinite = false } = {}) => {
+	const value = options[name] ?? otherwise
+	if (typeof value === 'number' && value >= 1 && (Number.isSafeInteger(value) || (infinite && value === Infinity))) {
+		return value
+	}
+	const kind = infinite ? 'a whole number of at least 1, or Infinity' : 'a whole number of at least 1'
+	throw optionError(`options.${name}`, `${String(value)} is not ${kind}`, `The default is ${otherwise}`)
+}
+
+/**
+ * @param {Record<string, unknown>} options
+ * @param {string} name
+ * @param {string} otherwise
+ */
+const text = (options, name, otherwise) => {
+	const value = options[name] || otherwise
+	if (typeof value === 'string') return value
+	throw optionError(`options.${name}`, `a ${typeof value} is not a string`, `The default is "${otherwise}"`)
+}
+
+/** @param {Record<string, unknown>} options */
+const readLimits = (options) => {
+	const limits = { ...LIMITS }
+	for (const name of /** @type {(keyof Limits)[]} */ (Object.keys(limits)))
+		limits[name] = positive(options, name, limits[name])
+	return limits
+}
+
+/** @param {Record<string, unknown>} options */
+const readTimes = (options) => ({
+	leaseTtlMs: positive(options, 'leaseTtlMs', TIMES.leaseTtlMs),
+	revokeGraceMs: positive(options, 'revokeGraceMs', TIMES.revokeGraceMs),
+	maxStallMs: positive(options, 'maxStallMs', TIMES.maxStallMs),
+	startTimeoutMs: positive(options, 'startTimeoutMs', START_TIMEOUT_MS, { infinite: true }),
+	poisonOpenings: positive(options, 'poisonOpenings', POISON_OPENINGS),
+})
+
+/**
+ * @param {unknown} backend
+ * @returns {{ embedded: string } | undefined}
+ */
+const readBackend = (backend) => {
+	if (backend === undefined) return undefined
+	if (backend === 'embedded') return Object.freeze({ embedded: 'default' })
+	if (isPlain(backend) && typeof backend.embedded === 'string' && backend.embedded) {
+		return Object.freeze({ embedded: backend.embedded })
+	}
+	throw optionError('options.backend', 'not a backend', 'Use "embedded" or { embedded: "a name" }, or leave it out')
+}
+
+/** @param {unknown} level */
+const readConsistency = (level) => {
+	if (level === undefined || CONSISTENCIES.includes(String(level))) return /** @type {string | undefined} */ (level)
+	throw optionError(
+		'options.consistency',
+		`${JSON.stringify(level)} is not known`,
+		`Use one of ${CONSISTENCIES.join(', ')}`,
+	)
+}
+
+/** @param {unknown} consistency */
+const overriding = (consistency) => (consistency ? { consistency } : {})
+
+/**
+ * Text settings become an object, so that whoever shares it shares one connection.
+ *
+ * @param {unknown} client
+ * @param {string | undefined} consistency
+ */
+const cassandraInput = (client, consistency) => {
+	if (typeof client === 'string' || Array.isArray(client)) {
+		return { contactPoints: client, ...overriding(consistency) }
+	}
+	return isPlain(client) && 'contactPoints' in client ? { ...client, ...overriding(consistency) } : client
+}
+
+/** @param {unknown} given */
+const requiredKafka = (given) => {
+	if (isObject(given) || typeof given === 'string') return given
+	const found = given === null ? 'null' : typeof given
+	throw optionError(
+		'options.kafka',
+		`${found} is no client`,
+		'Give a kafkajs Kafka, brokers, settings, or backend: "embedded"',
+	)
+}
+
+const newWorkerId = () => `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`
+
+/** @param {Record<string, unknown>} options */
+const checkRuntimeOptions = ({ runtimeOptions }) => {
+	if (isObject(runtimeOptions) || typeof runtimeOptions === 'function') return
+	throw optionError(
+		'options.runtimeOptions',
+		'missing',
+		'Give the options of your FlowRuntime, for example runtime.options',
+	)
+}
+
+/**
+ * @param {unknown} given
+ * @returns {Settings}
+ */
+export const readOptions = (given) => {
+	if (!isObject(given)) throw optionError('options', 'missing', 'Give { kafka, cassandraClient, runtimeOptions, ... }')
+	checkRuntimeOptions(given)
+	for (const name of ['keyspace', 'contextTableName', 'statusTableName']) checkName(given[name], `options.${name}`)
+	const backend = readBackend(given.backend)
+	const topic = checkTopic(given.topicName || TOPIC, 'options.topicName')
+	const consistency = readConsistency(given.consistency)
+	return {
+		topic,
+		groupId: text(given, 'groupId', GROUP),
+		deadLetterTopic: checkTopic(given.deadLetterTopic || `${topic}.dead-letters`, 'options.deadLetterTopic'),
+		workerId: text(given, 'workerId', newWorkerId()),
+		kafka: requiredKafka(given.kafka ?? given.brokers ?? backend),
+		cassandra: cassandraInput(given.cassandraClient ?? backend, consistency),
+		coordination: given.coordinationStore ?? backend,
+		keyspace: /** @type {string} */ (given.keyspace ?? (backend && 'flowcraft')),
+		contextTable: /** @type {string} */ (given.contextTableName ?? (backend && 'contexts')),
+		statusTable: /** @type {string} */ (given.statusTableName ?? (backend && 'statuses')),
+		dispatch: choice(given, 'dispatch', /** @type {const} */ (['topic', 'local'])),
+		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
+		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
+		consistency,
+		limits: readLimits(given),
+		...readTimes(given),
+	}
+}

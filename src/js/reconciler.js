@@ -1,0 +1,112 @@
+/**
+ * `createKafkaReconciler`: finds runs whose status row stands at `running` without progress, and nudges them.
+ */
+import { unwrap } from './errors.js'
+import { nativeCassandra } from './native-connections.js'
+import { checkName } from './options.js'
+
+/**
+ * @typedef {{ stalledRuns: number, reconciledRuns: number, failedRuns: number }} ReconciliationStats
+ *
+ * @typedef {object} Page
+ * @property {{ get(column: string): unknown }[]} rows
+ * @property {string | null} [pageState] where the next page begins; absent on the last
+ *
+ * @typedef {object} QueryClient
+ * @property {(query: string, params: unknown[], options: { prepare: true, pageState?: string }) => Promise<Page>} execute
+ *
+ * @typedef {object} ReconcilerOptions
+ * @property {{ reconcile(runId: string): Promise<Set<string>>, logger?: import('flowcraft').ILogger }} adapter
+ * @property {unknown} cassandraClient
+ * @property {string} keyspace
+ * @property {string} statusTableName
+ * @property {number} stalledThresholdSeconds
+ * @property {import('flowcraft').ILogger} [logger]
+ */
+
+/**
+ * @param {Promise<import('./native.js').NativeCassandra>} connection
+ * @param {string} table
+ * @param {number} beforeMs
+ * @returns {AsyncGenerator<string[]>}
+ */
+async function* nativePages(connection, table, beforeMs) {
+	const cassandra = await connection
+	/** @type {string | null} */
+	let page = null
+	do {
+		/** @type {{ runs: string[], next: string | null }} */
+		const { runs, next } = await unwrap(cassandra.stalledPage(table, 'running', beforeMs, page))
+		yield runs
+		page = next
+	} while (page)
+}
+
+/**
+ * @param {QueryClient} client
+ * @param {string} table
+ * @param {number} beforeMs
+ * @returns {AsyncGenerator<unknown[]>}
+ */
+async function* driverPages(client, table, beforeMs) {
+	const query = `SELECT run_id FROM ${table} WHERE status = ? AND updated_at < ? ALLOW FILTERING`
+	const params = ['running', new Date(beforeMs)]
+	let { rows, pageState } = await client.execute(query, params, { prepare: true })
+	yield rows.map((row) => row.get('run_id'))
+	while (pageState) {
+		;({ rows, pageState } = await client.execute(query, params, { prepare: true, pageState }))
+		yield rows.map((row) => row.get('run_id'))
+	}
+}
+
+/**
+ * @param {unknown} client
+ * @param {string} table
+ * @param {number} beforeMs
+ * @returns {AsyncGenerator<unknown[]>} run ids, page by page
+ */
+const stalledPages = (client, table, beforeMs) => {
+	const connection = nativeCassandra(client)
+	return connection
+		? nativePages(connection, table, beforeMs)
+		: driverPages(/** @type {QueryClient} */ (client), table, beforeMs)
+}
+
+/**
+ * @param {string} runId
+ * @param {ReconcilerOptions['adapter']} adapter
+ * @param {import('flowcraft').ILogger | undefined} logger
+ * @param {ReconciliationStats} stats
+ */
+const reconcileOne = async (runId, adapter, logger, stats) => {
+	stats.stalledRuns++
+	try {
+		const enqueued = await adapter.reconcile(runId)
+		if (enqueued.size === 0) return
+		stats.reconciledRuns++
+		logger?.info(`[Reconciler] Resumed run ${runId}, enqueued nodes: ${[...enqueued].join(', ')}`)
+	} catch (error) {
+		stats.failedRuns++
+		logger?.error(`[Reconciler] Failed to reconcile run ${runId}:`, /** @type {Record<string, unknown>} */ (error))
+	}
+}
+
+/**
+ * @param {ReconcilerOptions} options
+ * @returns {{ run(): Promise<ReconciliationStats> }}
+ */
+export const createKafkaReconciler = (options) => {
+	const { adapter, cassandraClient, keyspace, statusTableName, stalledThresholdSeconds } = options
+	const { logger = adapter.logger } = options
+	checkName(keyspace, 'options.keyspace')
+	checkName(statusTableName, 'options.statusTableName')
+	const run = async () => {
+		const stats = { stalledRuns: 0, reconciledRuns: 0, failedRuns: 0 }
+		const beforeMs = Date.now() - stalledThresholdSeconds * 1000
+		for await (const runIds of stalledPages(cassandraClient, `${keyspace}.${statusTableName}`, beforeMs)) {
+			for (const runId of runIds) if (runId) await reconcileOne(String(runId), adapter, logger, stats)
+		}
+		return stats
+	}
+	return { run }
+}

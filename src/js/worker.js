@@ -1,0 +1,132 @@
+/**
+ * One life of the engine in this process: from `start` to `stop`, with everything JavaScript keeps for it.
+ */
+import { messageOf, unwrap } from './errors.js'
+import { getNative } from './native.js'
+import { createSessions } from './sessions.js'
+
+/**
+ * @typedef {import('flowcraft').ILogger} ILogger
+ * @typedef {import('./native.js').BridgeEvent} BridgeEvent
+ * @typedef {import('./native.js').NativeWorker} NativeWorker
+ * @typedef {(op: string, argsJson: string) => Promise<string | null>} Ports
+ *
+ * @typedef {object} WorkerParts
+ * @property {Record<string, unknown>} config for the engine, see docs/bridge.md
+ * @property {Ports} ports
+ * @property {ILogger} logger
+ * @property {(state: string, detail: unknown) => void} onState
+ * @property {Omit<Parameters<typeof createSessions>[0], 'native' | 'logger' | 'fallback'>} sessions
+ */
+
+// Kinds of events that are not about runs.
+const REQUEST = 7
+const LOG = 8
+const STATE = 9
+/** @type {Record<string, 'debug' | 'info' | 'warn' | 'error'>} */
+const LEVELS = { debug: 'debug', info: 'info', warn: 'warn', error: 'error' }
+
+/** A worker goes on until it is stopped, and nothing native keeps the process alive. */
+const holdProcess = () => {
+	const timer = setInterval(() => {}, 2 ** 30)
+	return () => clearInterval(timer)
+}
+
+export class Worker {
+	#parts
+	/** @type {NativeWorker} */
+	#native
+	#sessions
+	#release = () => {}
+
+	/** @param {WorkerParts} parts */
+	constructor(parts) {
+		this.#parts = parts
+		const { NativeWorker } = getNative()
+		// Nothing may be thrown back into native code: the sessions catch what goes wrong, `#handle` included.
+		this.#native = new NativeWorker(JSON.stringify(parts.config), (events) => this.#sessions.onBatch(events))
+		this.#sessions = createSessions({
+			...parts.sessions,
+			native: this.#native,
+			logger: parts.logger,
+			fallback: (event) => this.#handle(/** @type {BridgeEvent} */ (event)),
+		})
+	}
+
+	/** Fulfils once the group is joined. */
+	async start() {
+		this.#release = holdProcess()
+		try {
+			await unwrap(this.#native.start())
+		} catch (error) {
+			this.#release()
+			// What was half started ends by itself; nobody waits for it.
+			this.#native.stop(0).catch(() => undefined)
+			throw error
+		}
+	}
+
+	/**
+	 * @param {number} deadlineMs
+	 * @returns {Promise<unknown>} the report
+	 */
+	async stop(deadlineMs) {
+		try {
+			return JSON.parse(await unwrap(this.#native.stop(deadlineMs)))
+		} finally {
+			this.#sessions.abortAll('the worker stopped')
+			this.#release()
+		}
+	}
+
+	health() {
+		return { ...JSON.parse(this.#native.health()), sessions: this.#sessions.stats() }
+	}
+
+	/** @param {import('flowcraft').JobPayload} job */
+	async enqueue({ runId, blueprintId, nodeId }) {
+		await unwrap(this.#native.enqueue(runId, blueprintId, nodeId))
+	}
+
+	/** @param {import('flowcraft').JobPayload} job */
+	async submit({ runId, blueprintId, nodeId }) {
+		await unwrap(this.#native.submit(runId, blueprintId, nodeId))
+	}
+
+	/** @param {BridgeEvent} event */
+	#handle([kind, ...rest]) {
+		if (kind === REQUEST) void this.#answer(Number(rest[0]), String(rest[1]), String(rest[2]))
+		else if (kind === LOG) this.#log(String(rest[0]), String(rest[1]))
+		else if (kind === STATE) this.#changeState(String(rest[0]), String(rest[1] ?? 'null'))
+	}
+
+	/**
+	 * @param {number} requestId
+	 * @param {string} op
+	 * @param {string} argsJson
+	 */
+	async #answer(requestId, op, argsJson) {
+		try {
+			this.#native.reply(requestId, null, await this.#parts.ports(op, argsJson))
+		} catch (error) {
+			this.#native.reply(requestId, messageOf(error), null)
+		}
+	}
+
+	/**
+	 * @param {string} level
+	 * @param {string} text
+	 */
+	#log(level, text) {
+		this.#parts.logger[LEVELS[level] ?? 'info'](text)
+	}
+
+	/**
+	 * @param {string} state
+	 * @param {string} detailJson
+	 */
+	#changeState(state, detailJson) {
+		if (state === 'failed' || state === 'closed') this.#release()
+		this.#parts.onState(state, JSON.parse(detailJson || 'null'))
+	}
+}
