@@ -13,6 +13,7 @@ import { fixToolchainEnv, shareCargoTarget } from './toolchain-env.mjs'
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const ADDON_FOLDER = join(ROOT, 'src', 'js')
 const NATIVE_INPUTS = ['Cargo.toml', 'Cargo.lock', 'build.rs']
+const NPM_FLAGS = ['--no-audit', '--no-fund']
 
 /** What is missing and cannot be had without the user; its message says what to do. */
 export class SetupError extends Error {}
@@ -37,9 +38,31 @@ export async function setup({ native = true, signal } = {}) {
 }
 
 async function installPackages(signal) {
-	const command = isFile('package-lock.json') ? 'ci' : 'install'
-	progress(`installing the npm packages (npm ${command})`)
-	await run('npm', [command, '--no-audit', '--no-fund'], `npm ${command} failed`, signal)
+	if (isFile('package-lock.json')) {
+		progress('installing the npm packages (npm ci)')
+		const { code, output } = await capture('npm', ['ci', ...NPM_FLAGS], signal)
+		if (code === 0) return
+		if (!lacksOtherPlatformsOnly(output)) throw new SetupError(`npm ci failed:\n${output}`)
+		progress(
+			"npm ci refuses the lock file for want of other platforms' packages; installing what it names (npm install)",
+		)
+	} else {
+		progress('installing the npm packages (npm install)')
+	}
+	// Keeps to the versions of the lock file, and does not write it.
+	await run('npm', ['install', '--no-save', ...NPM_FLAGS], 'npm install failed', signal)
+}
+
+/**
+ * A registry that serves this platform alone makes a lock file without the optional packages of the others, and `npm ci` takes
+ * that for a lock file out of date. Any other complaint of it is a real one.
+ */
+function lacksOtherPlatformsOnly(output) {
+	const optional = new Set(
+		Object.values(readPackages('package-lock.json')).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {})),
+	)
+	const missing = [...output.matchAll(/Missing: (\S+)@\S* from lock file/g)].map(([, name]) => name)
+	return missing.length > 0 && missing.every((name) => optional.has(name)) && !/Invalid: /.test(output)
 }
 
 async function buildAddon(signal) {
@@ -114,6 +137,19 @@ function run(file, args, problem, signal) {
 			reject(signal?.aborted ? signal.reason : new SetupError(`${file} could not be run`, { cause })),
 		)
 		child.once('exit', (code) => (code === 0 ? resolve() : reject(new SetupError(problem))))
+	})
+}
+
+function capture(file, args, signal) {
+	return new Promise((resolve, reject) => {
+		const child = spawn(file, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], signal })
+		let output = ''
+		child.stdout.on('data', (chunk) => (output += chunk))
+		child.stderr.on('data', (chunk) => (output += chunk))
+		child.once('error', (cause) =>
+			reject(signal?.aborted ? signal.reason : new SetupError(`${file} could not be run`, { cause })),
+		)
+		child.once('close', (code) => resolve({ code, output }))
 	})
 }
 
