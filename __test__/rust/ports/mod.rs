@@ -1,6 +1,11 @@
 //! The suites and what they share.
 
+mod cassandra;
+mod context_store;
+mod coordination;
 mod inbox;
 mod job_log;
 mod kafka;
+mod redis;
 mod services;
+mod status_store;
