@@ -82,8 +82,8 @@ const describePlatform = () => {
 		: { triple: `linux-${arch}-musl`, libc: 'musl' }
 }
 
-/** @param {string} triple */
-const localBuild = (triple) => fileURLToPath(new URL(`./kafka-adapter.${triple}.node`, import.meta.url))
+/** Where a build on this machine lies. */
+export const localBuild = ({ triple } = describePlatform()) => fileURLToPath(new URL(`./kafka-adapter.${triple}.node`, import.meta.url))
 
 /**
  * @param {string} candidate path or package name
@@ -112,7 +112,7 @@ const load = () => {
 	const { triple, libc } = describePlatform()
 	/** @type {string[]} */
 	const failures = []
-	const local = localBuild(triple)
+	const local = localBuild({ triple, libc })
 	const found =
 		(existsSync(local) ? attempt(local, failures) : undefined) ??
 		attempt(`@flowcraft/kafka-adapter-${triple}`, failures)
