@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowcraft_kafka_adapter::backends::cassandra::{CassandraSettings, CassandraStores, StandaloneTables};
+use flowcraft_kafka_adapter::backends::tables::Tables;
 use flowcraft_kafka_adapter::kernel::error::{Code, FlowError};
 use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore};
 use scylla::client::session::Session;
@@ -48,7 +49,7 @@ impl Keyspace {
     }
 
     async fn tables(&self) -> StandaloneTables {
-        StandaloneTables::connect(&self.settings, &self.name, PATIENCE).await.unwrap()
+        StandaloneTables::connect(&self.settings, PATIENCE).await.unwrap()
     }
 }
 
@@ -101,7 +102,11 @@ async fn tables_of_the_readme_and_of_the_guide_work_with_one_warning_each() {
         let statement = stores.warnings[0].split("Add it with: ").nth(1).unwrap();
         assert!(statement.starts_with(&format!("ALTER TABLE {}.statuses", keyspace.name)) && statement.ends_with(warning), "{statement}");
         stores.status.touch("r", 1_000).await.unwrap();
-        stores.status.publish(&StatusRecord { run: "r".into(), status: "completed".into(), status_data: "{}".into(), timestamp_micros: 2_000_000 }).await.unwrap();
+        stores
+            .status
+            .publish(&StatusRecord { run: "r".into(), status: "completed".into(), status_data: "{}".into(), timestamp_micros: 2_000_000 })
+            .await
+            .unwrap();
         let found = keyspace.session.query_unpaged(format!("SELECT {columns} FROM {}.statuses", keyspace.name), ()).await.unwrap();
         assert_eq!(found.into_rows_result().unwrap().rows_num(), 1);
         keyspace.session.query_unpaged(statement, ()).await.unwrap();
@@ -195,6 +200,9 @@ async fn stalled_runs_come_page_by_page() {
     }
     tables.touch_status(&table, "fresh").await.unwrap();
     tables.publish_status(&table, "r0", "completed", "{}").await.unwrap();
+    let seen = tables.read_status(&table, "r0").await.unwrap().unwrap();
+    assert_eq!((seen.status.as_deref(), seen.status_data.as_deref()), (Some("completed"), Some("{}")));
+    assert_eq!(tables.read_status(&table, "nobody").await.unwrap(), None);
     let (mut runs, mut page, mut pages) = (Vec::new(), None, 0);
     loop {
         let found = tables.stalled_page(&table, "running", 2_000, page.as_deref()).await.unwrap();

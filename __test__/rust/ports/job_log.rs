@@ -250,7 +250,14 @@ pub async fn dead_letters_keep_the_bytes_and_name_the_reason(log: Arc<dyn Log>) 
     let letters = log.dead_letters(2).await;
     let full = letters.iter().find(|letter| letter.key.is_some()).unwrap();
     assert_eq!((full.key.as_deref(), full.value.as_deref()), (Some(b"k\xff".as_slice()), Some(b"\x00{".as_slice())));
-    for (name, value) in [("flowcraft-reason", "not JSON"), ("flowcraft-code", "ERR_JOB_NOT_JSON"), ("flowcraft-partition", "2"), ("flowcraft-offset", "77"), ("flowcraft-run", "r1"), ("flowcraft-time", "1234")] {
+    for (name, value) in [
+        ("flowcraft-reason", "not JSON"),
+        ("flowcraft-code", "ERR_JOB_NOT_JSON"),
+        ("flowcraft-partition", "2"),
+        ("flowcraft-offset", "77"),
+        ("flowcraft-run", "r1"),
+        ("flowcraft-time", "1234"),
+    ] {
         assert!(full.headers.contains(&(name.to_owned(), value.to_owned())), "{name}: {:?}", full.headers);
     }
     let empty = letters.iter().find(|letter| letter.key.is_none()).unwrap();

@@ -40,7 +40,12 @@ impl Topic {
     }
 
     fn reader(&self, group: &str) -> BaseConsumer {
-        ClientConfig::new().set("bootstrap.servers", &self.brokers).set("group.id", self.topics(group).group).set("auto.offset.reset", "earliest").create().unwrap()
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", self.topics(group).group)
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap()
     }
 }
 
@@ -60,8 +65,14 @@ impl Log for Topic {
                 break;
             }
             if let Some(Ok(message)) = reader.poll(Duration::from_millis(100)) {
-                let headers = message.headers().map(|headers| headers.iter().map(|header| (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())).collect());
-                letters.push(Letter { key: message.key().map(<[u8]>::to_vec), value: message.payload().map(<[u8]>::to_vec), headers: headers.unwrap_or_default() });
+                let headers = message.headers().map(|headers| {
+                    headers.iter().map(|header| (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())).collect()
+                });
+                letters.push(Letter {
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: headers.unwrap_or_default(),
+                });
             }
         }
         letters

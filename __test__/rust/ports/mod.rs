@@ -3,6 +3,7 @@
 mod cassandra;
 mod context_store;
 mod coordination;
+mod embedded;
 mod inbox;
 mod job_log;
 mod kafka;

@@ -61,7 +61,8 @@ async fn nobody_there_is_told_within_the_patience() {
 #[tokio::test]
 async fn a_refused_login_is_told_at_once_and_without_the_password() {
     let Some(settings) = settings() else { return };
-    let settings = RedisSettings { username: Some("nobody".into()), password: Some(flowcraft_kafka_adapter::backends::secret::Secret::new("hunter2")), ..settings };
+    let settings =
+        RedisSettings { username: Some("nobody".into()), password: Some(flowcraft_kafka_adapter::backends::secret::Secret::new("hunter2")), ..settings };
     let began = Instant::now();
     let error = RedisCoordination::connect(&settings, PATIENCE).await.err().unwrap();
     assert!(matches!(error, FlowError::Store { .. }) && !error.retryable(), "{error}");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use schema::StatusColumns;
 pub use settings::CassandraSettings;
-pub use standalone::{StalledPage, StandaloneTables};
+pub use standalone::StandaloneTables;
 
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextStore, StatusStore};
@@ -36,12 +36,36 @@ impl CassandraStores {
     /// # Errors
     /// `Option` for bad settings or names, `Unreachable`, `SchemaMissing`, `SchemaUnknown`, `Store`.
     pub async fn connect(settings: &CassandraSettings, keyspace: &str, context_table: &str, status_table: &str, patience: Duration) -> Result<Self, FlowError> {
-        let context_name = schema::TableName::new(keyspace, context_table, "contextTableName")?;
-        let status_name = schema::TableName::new(keyspace, status_table, "statusTableName")?;
-        let shared = session::shared(settings, keyspace, Instant::now() + patience).await?;
-        let found = schema::inspect(&shared, &context_name, &status_name).await?;
-        let context = context_store::CassandraContexts::prepare(Arc::clone(&shared), &context_name).await?;
-        let status = status_store::CassandraStatuses::prepare(shared, &status_name, found.columns).await?;
-        Ok(Self { context: Arc::new(context), status: Arc::new(status), warnings: found.warnings })
+        let context = connect_contexts(settings, keyspace, context_table, patience).await?;
+        let (status, warnings) = connect_statuses(settings, keyspace, status_table, patience).await?;
+        Ok(Self { context, status, warnings })
     }
+}
+
+/// The context table alone, for a worker whose status goes elsewhere.
+///
+/// # Errors
+/// As [`CassandraStores::connect`].
+pub async fn connect_contexts(settings: &CassandraSettings, keyspace: &str, table: &str, patience: Duration) -> Result<Arc<dyn ContextStore>, FlowError> {
+    let name = schema::TableName::new(keyspace, table, "contextTableName")?;
+    let session = session::shared(settings, Instant::now() + patience).await?;
+    schema::inspect_context(&session, &name).await?;
+    Ok(Arc::new(context_store::CassandraContexts::prepare(session, &name).await?))
+}
+
+/// The status table alone, with what it lacks.
+///
+/// # Errors
+/// As [`CassandraStores::connect`].
+pub async fn connect_statuses(
+    settings: &CassandraSettings,
+    keyspace: &str,
+    table: &str,
+    patience: Duration,
+) -> Result<(Arc<dyn StatusStore>, Vec<String>), FlowError> {
+    let name = schema::TableName::new(keyspace, table, "statusTableName")?;
+    let session = session::shared(settings, Instant::now() + patience).await?;
+    let found = schema::inspect_status(&session, &name).await?;
+    let store = status_store::CassandraStatuses::prepare(session, &name, found.columns).await?;
+    Ok((Arc::new(store), found.warnings))
 }

@@ -85,25 +85,26 @@ struct Column {
     cql_type: String,
 }
 
-/// Looks at both tables.
+/// Looks at the context table.
 ///
 /// # Errors
 /// `SchemaMissing` for a missing keyspace or table, `SchemaUnknown` for one that cannot be worked with,
 /// `Store` when the question failed.
-pub(super) async fn inspect(session: &SharedSession, context: &TableName, status: &TableName) -> Result<Inspection, FlowError> {
+pub(super) async fn inspect_context(session: &SharedSession, context: &TableName) -> Result<(), FlowError> {
+    let example = statements::example_context_table(context);
     check_keyspace(session, context.keyspace()).await?;
-    let found = columns(session, context, statements::example_context_table(context)).await?;
-    if !is_document(&found) {
-        return Err(unknown(context, statements::example_context_table(context)));
+    if is_document(&columns(session, context, example.clone()).await?) {
+        return Ok(());
     }
-    inspect_status(session, status).await
+    Err(unknown(context, example))
 }
 
-/// Looks at the status table alone.
+/// Looks at the status table.
 ///
 /// # Errors
-/// As [`inspect`].
+/// As [`inspect_context`].
 pub(super) async fn inspect_status(session: &SharedSession, status: &TableName) -> Result<Inspection, FlowError> {
+    check_keyspace(session, status.keyspace()).await?;
     let found = columns(session, status, statements::example_status_table(status)).await?;
     let columns = status_columns(&found).ok_or_else(|| unknown(status, statements::example_status_table(status)))?;
     Ok(Inspection { columns, warnings: warnings(status, columns) })
@@ -138,7 +139,10 @@ async fn columns(session: &SharedSession, table: &TableName, statement: String) 
 
 /// One row per run: the key is `run_id text` and nothing else.
 fn keyed_by_run(columns: &[Column]) -> bool {
-    columns.iter().filter(|column| column.kind == "partition_key" || column.kind == "clustering").all(|column| column.name == "run_id" && column.cql_type == "text")
+    columns
+        .iter()
+        .filter(|column| column.kind == "partition_key" || column.kind == "clustering")
+        .all(|column| column.name == "run_id" && column.cql_type == "text")
 }
 
 fn is_document(columns: &[Column]) -> bool {
@@ -163,7 +167,9 @@ fn warnings(table: &TableName, columns: StatusColumns) -> Vec<String> {
     ];
     let missing = wanted.into_iter().filter(|(present, ..)| !present);
     missing
-        .map(|(_, name, kind, loss)| format!("table \"{table}\" has no column \"{name}\": {loss}. Add it with: {}", statements::example_column(table, name, kind)))
+        .map(|(_, name, kind, loss)| {
+            format!("table \"{table}\" has no column \"{name}\": {loss}. Add it with: {}", statements::example_column(table, name, kind))
+        })
         .collect()
 }
 

@@ -27,7 +27,7 @@ pub(super) struct SharedSession {
 }
 
 /// The runtime is part of the key: a session's tasks live and die with the runtime it was opened on.
-type Key = (CassandraSettings, String, tokio::runtime::Id);
+type Key = (CassandraSettings, tokio::runtime::Id);
 /// The open session, if somebody still uses it. Locked while it is being opened.
 type Slot = Arc<tokio::sync::Mutex<Weak<SharedSession>>>;
 
@@ -38,15 +38,15 @@ static OPEN: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default)
 /// # Errors
 /// `Option` for bad settings, `Unreachable` when no node answers before the deadline, `Store` when the
 /// login is refused.
-pub(super) async fn shared(settings: &CassandraSettings, keyspace: &str, deadline: Instant) -> Result<Arc<SharedSession>, FlowError> {
-    let key = (settings.clone(), keyspace.to_ascii_lowercase(), tokio::runtime::Handle::current().id());
+pub(super) async fn shared(settings: &CassandraSettings, deadline: Instant) -> Result<Arc<SharedSession>, FlowError> {
+    let key = (settings.clone(), tokio::runtime::Handle::current().id());
     let slot = slot_of(key);
     // Held while opening: others who want the same session wait for this one.
     let mut slot = slot.lock().await;
     if let Some(session) = slot.upgrade() {
         return Ok(session);
     }
-    let session = Arc::new(SharedSession { driver: open(settings, keyspace, deadline).await? });
+    let session = Arc::new(SharedSession { driver: open(settings, deadline).await? });
     *slot = Arc::downgrade(&session);
     Ok(session)
 }
@@ -72,8 +72,8 @@ impl SharedSession {
     }
 }
 
-async fn open(settings: &CassandraSettings, keyspace: &str, deadline: Instant) -> Result<Session, FlowError> {
-    let builder = builder(settings, keyspace)?;
+async fn open(settings: &CassandraSettings, deadline: Instant) -> Result<Session, FlowError> {
+    let builder = builder(settings)?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
         let cause = match tokio::time::timeout(left, builder.build()).await {
@@ -89,7 +89,7 @@ async fn open(settings: &CassandraSettings, keyspace: &str, deadline: Instant) -
     }
 }
 
-fn builder(settings: &CassandraSettings, keyspace: &str) -> Result<SessionBuilder, FlowError> {
+fn builder(settings: &CassandraSettings) -> Result<SessionBuilder, FlowError> {
     let mut builder = SessionBuilder::new()
         .known_nodes(settings.nodes()?)
         .connection_timeout(settings.connect_timeout())
@@ -97,8 +97,7 @@ fn builder(settings: &CassandraSettings, keyspace: &str) -> Result<SessionBuilde
         .custom_identity(SelfIdentity::new().with_application_name(settings.application_name.clone().unwrap_or_else(|| "flowcraft".into())))
         // What the session was configured with is nobody's business on the server.
         .driver_config_reporting(false)
-        // Only this keyspace's replication is needed, for routing to replicas.
-        .keyspaces_to_fetch([keyspace.to_ascii_lowercase()])
+        // Replication is needed, for routing to replicas; columns are not.
         .fetch_full_schema_metadata(false);
     if let (Some(user), Some(password)) = (&settings.username, &settings.password) {
         builder = builder.user(user, password.reveal());

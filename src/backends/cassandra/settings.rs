@@ -97,7 +97,9 @@ impl CassandraSettings {
 
     fn node(&self, at: usize, point: &str) -> Result<String, FlowError> {
         let port = self.port.unwrap_or(DEFAULT_PORT);
-        let bad = || option_error(&format!("contactPoints[{at}]"), "is not an address".into(), "Write it as \"host\" or \"host:port\", for example \"localhost:9042\"");
+        let bad = || {
+            option_error(&format!("contactPoints[{at}]"), "is not an address".into(), "Write it as \"host\" or \"host:port\", for example \"localhost:9042\"")
+        };
         if point.parse::<std::net::Ipv6Addr>().is_ok() {
             return Ok(format!("[{point}]:{port}"));
         }

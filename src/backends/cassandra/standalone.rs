@@ -1,11 +1,11 @@
-//! Table access for the exported classes that work without a worker: `CassandraContext` and the
-//! reconciler. Tables come by name with each call and are prepared on first use.
+//! [`Tables`] in Cassandra: statements are prepared when a table is used first.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
@@ -16,7 +16,8 @@ use super::session::{self, SharedSession};
 use super::settings::CassandraSettings;
 use super::status_store::CassandraStatuses;
 use super::{errors, statements};
-use crate::backends::lock;
+use crate::backends::tables::{StalledPage, StatusSeen, Tables};
+use crate::backends::{lock, wall_micros};
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextStore, StatusRecord, StatusStore};
 
@@ -24,15 +25,6 @@ use crate::ports::{ContextStore, StatusRecord, StatusStore};
 const PAGE_ROWS: i32 = 500;
 /// Runs whose write time is remembered between a read and the write that follows it.
 const REMEMBERED: usize = 10_000;
-
-/// One page of stalled runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StalledPage {
-    /// Run ids.
-    pub runs: Vec<String>,
-    /// Where the next page begins; `None` after the last one.
-    pub next: Option<String>,
-}
 
 /// A session and the tables used through it.
 pub struct StandaloneTables {
@@ -45,11 +37,6 @@ pub struct StandaloneTables {
     seen: Mutex<HashMap<(TableName, String), i64>>,
 }
 
-fn wall_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
 fn known<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
     lock(map).get(key).cloned()
 }
@@ -59,8 +46,8 @@ impl StandaloneTables {
     ///
     /// # Errors
     /// As [`super::CassandraStores::connect`], without the schema errors: tables are looked at when used.
-    pub async fn connect(settings: &CassandraSettings, keyspace: &str, patience: Duration) -> Result<Self, FlowError> {
-        let session = session::shared(settings, keyspace, Instant::now() + patience).await?;
+    pub async fn connect(settings: &CassandraSettings, patience: Duration) -> Result<Self, FlowError> {
+        let session = session::shared(settings, Instant::now() + patience).await?;
         Ok(Self { session, contexts: Mutex::default(), statuses: Mutex::default(), stalled: Mutex::default(), seen: Mutex::default() })
     }
 
@@ -83,19 +70,6 @@ impl StandaloneTables {
         Ok(prepared)
     }
 
-    /// The text of a run's context cell; `None` for a missing row and for a NULL cell.
-    ///
-    /// # Errors
-    /// `Option` for a bad table name, `Store` when the read failed.
-    pub async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError> {
-        let table = TableName::qualified(table)?;
-        let Some(found) = self.contexts(&table).await?.load(run).await? else { return Ok(None) };
-        if let Some(micros) = found.write_micros {
-            self.remember(table, run, |last| last.max(micros));
-        }
-        Ok(found.text)
-    }
-
     /// Moves the newest known write time of a run and answers it.
     fn remember(&self, table: TableName, run: &str, next: impl FnOnce(i64) -> i64) -> i64 {
         let mut seen = lock(&self.seen);
@@ -106,52 +80,6 @@ impl StandaloneTables {
         let last = seen.entry((table, run.to_owned())).or_insert(i64::MIN);
         *last = next(*last);
         *last
-    }
-
-    /// Replaces the text of a run's context cell.
-    ///
-    /// # Errors
-    /// As [`Self::read_context`].
-    pub async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError> {
-        let table = TableName::qualified(table)?;
-        let contexts = self.contexts(&table).await?;
-        let micros = self.remember(table, run, |last| wall_micros().max(last.saturating_add(1)));
-        contexts.put(run, text, micros).await
-    }
-
-    /// Marks a run as running now.
-    ///
-    /// # Errors
-    /// As [`Self::read_context`], and the schema errors.
-    pub async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError> {
-        let table = TableName::qualified(table)?;
-        self.statuses(&table).await?.touch(run, wall_micros()).await
-    }
-
-    /// Writes an outcome.
-    ///
-    /// # Errors
-    /// As [`Self::touch_status`].
-    pub async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
-        let table = TableName::qualified(table)?;
-        let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
-        self.statuses(&table).await?.publish(&record).await
-    }
-
-    /// Runs in `status` whose row was last touched before `before_ms` (milliseconds since the epoch).
-    ///
-    /// # Errors
-    /// As [`Self::read_context`]; `Option` for a page mark that is not ours.
-    pub async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<StalledPage, FlowError> {
-        const OPERATION: &str = "looking for stalled runs";
-        let table = TableName::qualified(table)?;
-        let statement = self.stalled(&table).await?;
-        let from = page.map_or(Ok(PagingState::start()), decode_page)?;
-        let answer = self.session.driver.execute_single_page(&statement, (status, CqlTimestamp(before_ms)), from).await;
-        let (rows, next) = answer.map_err(|error| errors::store(OPERATION, &error))?;
-        let rows = rows.into_rows_result().map_err(|error| errors::unexpected(OPERATION, error))?;
-        let runs: Result<Vec<_>, _> = rows.rows::<(String,)>().map_err(|error| errors::unexpected(OPERATION, error))?.map(|row| row.map(|(run,)| run)).collect();
-        Ok(StalledPage { runs: runs.map_err(|error| errors::unexpected(OPERATION, error))?, next: encode_page(&next) })
     }
 
     async fn stalled(&self, table: &TableName) -> Result<PreparedStatement, FlowError> {
@@ -165,6 +93,54 @@ impl StandaloneTables {
     }
 }
 
+#[async_trait]
+impl Tables for StandaloneTables {
+    async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError> {
+        let table = TableName::qualified(table)?;
+        let Some(found) = self.contexts(&table).await?.load(run).await? else { return Ok(None) };
+        if let Some(micros) = found.write_micros {
+            self.remember(table, run, |last| last.max(micros));
+        }
+        Ok(found.text)
+    }
+
+    async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError> {
+        let table = TableName::qualified(table)?;
+        let contexts = self.contexts(&table).await?;
+        let micros = self.remember(table, run, |last| wall_micros().max(last.saturating_add(1)));
+        contexts.put(run, text, micros).await
+    }
+
+    async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError> {
+        let table = TableName::qualified(table)?;
+        self.statuses(&table).await?.touch(run, wall_micros()).await
+    }
+
+    async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
+        let table = TableName::qualified(table)?;
+        let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
+        self.statuses(&table).await?.publish(&record).await
+    }
+
+    async fn read_status(&self, table: &str, run: &str) -> Result<Option<StatusSeen>, FlowError> {
+        let table = TableName::qualified(table)?;
+        self.statuses(&table).await?.seen(run).await
+    }
+
+    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<StalledPage, FlowError> {
+        const OPERATION: &str = "looking for stalled runs";
+        let table = TableName::qualified(table)?;
+        let statement = self.stalled(&table).await?;
+        let from = page.map_or(Ok(PagingState::start()), decode_page)?;
+        let answer = self.session.driver.execute_single_page(&statement, (status, CqlTimestamp(before_ms)), from).await;
+        let (rows, next) = answer.map_err(|error| errors::store(OPERATION, &error))?;
+        let rows = rows.into_rows_result().map_err(|error| errors::unexpected(OPERATION, error))?;
+        let runs: Result<Vec<_>, _> =
+            rows.rows::<(String,)>().map_err(|error| errors::unexpected(OPERATION, error))?.map(|row| row.map(|(run,)| run)).collect();
+        Ok(StalledPage { runs: runs.map_err(|error| errors::unexpected(OPERATION, error))?, next: encode_page(&next) })
+    }
+}
+
 /// A page mark crosses to JavaScript as hexadecimal text.
 fn encode_page(next: &PagingStateResponse) -> Option<String> {
     let PagingStateResponse::HasMorePages { state } = next else { return None };
@@ -174,7 +150,9 @@ fn encode_page(next: &PagingStateResponse) -> Option<String> {
 
 fn decode_page(text: &str) -> Result<PagingState, FlowError> {
     let digits: Option<Vec<u8>> = text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
-    let bytes = digits.filter(|digits| digits.len() % 2 == 0).map(|digits| digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect::<Vec<u8>>());
+    let bytes = digits
+        .filter(|digits| digits.len() % 2 == 0)
+        .map(|digits| digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect::<Vec<u8>>());
     let bad = || FlowError::Option { path: "page".into(), problem: "is not a page mark".into(), fix: "Pass the `next` of the page before, or null".into() };
     bytes.map(PagingState::new_from_raw_bytes).ok_or_else(bad)
 }

@@ -42,6 +42,14 @@ pub(super) fn publish_status(table: &TableName, columns: StatusColumns) -> Strin
     format!("INSERT INTO {table} ({}) VALUES ({marks}) USING TIMESTAMP ?", names.join(", "))
 }
 
+/// When a client asks how a run stands, through a run handle; never by workers.
+pub(super) fn read_status(table: &TableName, columns: StatusColumns) -> String {
+    let mut names = vec!["run_id"];
+    names.extend(columns.status.then_some("status"));
+    names.extend(columns.status_data.then_some("status_data"));
+    format!("SELECT {} FROM {table} WHERE run_id = ?", names.join(", "))
+}
+
 /// Per page of a reconciler's run on tables without an index of stalled runs; a full scan on the server,
 /// as in the JavaScript package.
 pub(super) fn stalled_runs(table: &TableName) -> String {

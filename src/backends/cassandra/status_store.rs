@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::{CqlTimestamp, CqlValue};
+use scylla::value::{CqlTimestamp, CqlValue, Row};
 
 use super::schema::{StatusColumns, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
+use crate::backends::tables::StatusSeen;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
 
@@ -18,6 +19,7 @@ pub(super) struct CassandraStatuses {
     columns: StatusColumns,
     touch: Option<PreparedStatement>,
     publish: PreparedStatement,
+    read: PreparedStatement,
 }
 
 impl CassandraStatuses {
@@ -27,7 +29,25 @@ impl CassandraStatuses {
             None => None,
         };
         let publish = session.prepare(statements::publish_status(table, columns)).await?;
-        Ok(Self { session, columns, touch, publish })
+        let read = session.prepare(statements::read_status(table, columns)).await?;
+        Ok(Self { session, columns, touch, publish, read })
+    }
+
+    /// A run's row, as far as the table has the columns.
+    pub(super) async fn seen(&self, run: &str) -> Result<Option<StatusSeen>, FlowError> {
+        let operation = || format!("reading the status of run \"{run}\"");
+        let answer = self.session.driver.execute_unpaged(&self.read, (run,)).await.map_err(|error| errors::store(operation(), &error))?;
+        let rows = answer.into_rows_result().map_err(|error| errors::unexpected(operation(), error))?;
+        let row = rows.maybe_first_row::<Row>().map_err(|error| errors::unexpected(operation(), error))?;
+        Ok(row.map(|row| StatusSeen {
+            status: self.text_at(&row, self.columns.status, 1),
+            status_data: self.text_at(&row, self.columns.status_data, 1 + usize::from(self.columns.status)),
+        }))
+    }
+
+    fn text_at(&self, row: &Row, present: bool, at: usize) -> Option<String> {
+        let value = row.columns.get(at).filter(|_| present)?.as_ref()?;
+        value.as_text().cloned()
     }
 
     async fn execute(&self, statement: &PreparedStatement, values: Vec<CqlValue>, operation: impl Fn() -> String) -> Result<(), FlowError> {

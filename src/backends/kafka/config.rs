@@ -177,7 +177,11 @@ impl KafkaSettings {
             return Err(option_error("heartbeatIntervalMs", "is not below sessionTimeoutMs", "Use about a third of sessionTimeoutMs"));
         }
         if self.tls.as_ref().is_some_and(|tls| tls.servername.is_some()) {
-            return Err(option_error("tls.servername", "cannot be honoured: librdkafka expects the broker's own host name", "Leave it out, or give brokers by the name in their certificates"));
+            return Err(option_error(
+                "tls.servername",
+                "cannot be honoured: librdkafka expects the broker's own host name",
+                "Leave it out, or give brokers by the name in their certificates",
+            ));
         }
         self.check_sasl()
     }

@@ -167,7 +167,12 @@ impl Group {
         match code {
             Code::InconsistentGroupProtocol => FlowError::GroupProtocol { group: self.topics.group.clone() },
             Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::SSL => errors::unreachable(&self.settings, reason),
-            _ => FlowError::Store { service: Service::Kafka, operation: format!("consuming \"{}\"", self.topics.jobs), cause: reason.into(), retry: errors::retry(code) },
+            _ => FlowError::Store {
+                service: Service::Kafka,
+                operation: format!("consuming \"{}\"", self.topics.jobs),
+                cause: reason.into(),
+                retry: errors::retry(code),
+            },
         }
     }
 
@@ -359,7 +364,8 @@ mod tests {
 
     #[test]
     fn recognises_the_reset_warning() {
-        let text = "[thrd:main]: jobs [3]: offset reset (at offset 5 (leader epoch 0), broker 1) to offset BEGINNING (leader epoch -1): fetch failed: out of range";
+        let text =
+            "[thrd:main]: jobs [3]: offset reset (at offset 5 (leader epoch 0), broker 1) to offset BEGINNING (leader epoch -1): fetch failed: out of range";
         assert_eq!(reset_partition("OFFSET", text, "jobs"), Some(3));
         assert_eq!(reset_partition("FAIL", text, "jobs"), None);
         assert_eq!(reset_partition("OFFSET", "jobs [3]: offset commit", "jobs"), None);

@@ -161,7 +161,9 @@ async fn ask_one(client: &Client, limit: Duration, name: &str) -> RedisResult<Op
 /// Whether the same command can succeed later.
 pub(super) fn retry(error: &RedisError) -> Retry {
     match error.kind() {
-        ErrorKind::Io | ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::NoValidReplicasFoundBySentinel | ErrorKind::ClusterConnectionNotFound => Retry::Later,
+        ErrorKind::Io | ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::NoValidReplicasFoundBySentinel | ErrorKind::ClusterConnectionNotFound => {
+            Retry::Later
+        }
         ErrorKind::Server(kind) => match kind {
             ServerErrorKind::BusyLoading
             | ServerErrorKind::Moved

@@ -189,7 +189,11 @@ impl RedisSettings {
         }
         // The driver hands no certificates on to the nodes it discovers.
         if self.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.cert.is_some()) {
-            return Err(option_error("tls", "has its own certificates, which the native cluster client cannot use", "Use certificates that the system trusts, or pass an ioredis Cluster"));
+            return Err(option_error(
+                "tls",
+                "has its own certificates, which the native cluster client cannot use",
+                "Use certificates that the system trusts, or pass an ioredis Cluster",
+            ));
         }
         nodes.iter().map(|node| self.node(&node.host, node.port.unwrap_or(DEFAULT_PORT))).collect()
     }
@@ -210,7 +214,9 @@ impl RedisSettings {
     pub(super) fn client(&self, info: ConnectionInfo) -> Result<Client, FlowError> {
         let refuse = |_| option_error("url", "is refused by the Redis client", "Check host, port and tls");
         match &self.tls {
-            Some(tls) if tls.reject_unauthorized && (tls.ca.is_some() || tls.cert.is_some()) => Client::build_with_tls(info, certificates(tls)?).map_err(refuse),
+            Some(tls) if tls.reject_unauthorized && (tls.ca.is_some() || tls.cert.is_some()) => {
+                Client::build_with_tls(info, certificates(tls)?).map_err(refuse)
+            }
             _ => Client::open(info).map_err(refuse),
         }
     }
@@ -223,7 +229,11 @@ impl RedisSettings {
             return Err(option_error("tls.servername", "cannot be honoured natively", "Connect by the name in the certificate, or pass an ioredis client"));
         }
         if !tls.reject_unauthorized && tls.cert.is_some() {
-            return Err(option_error("tls", "has a client certificate together with rejectUnauthorized: false, which cannot be honoured natively", "Verify the server, or pass an ioredis client"));
+            return Err(option_error(
+                "tls",
+                "has a client certificate together with rejectUnauthorized: false, which cannot be honoured natively",
+                "Verify the server, or pass an ioredis client",
+            ));
         }
         Ok(())
     }

@@ -62,7 +62,12 @@ impl RedisCoordination {
         // The connection's own response timeout does not cover waiting for a reconnection.
         match tokio::time::timeout(self.limit, link.run(pipeline)).await {
             Ok(outcome) => outcome.map_err(|error| link::store(operation, &error)),
-            Err(_) => Err(FlowError::Store { service: Service::Coordination, operation, cause: format!("no answer within {} ms", self.limit.as_millis()), retry: Retry::Later }),
+            Err(_) => Err(FlowError::Store {
+                service: Service::Coordination,
+                operation,
+                cause: format!("no answer within {} ms", self.limit.as_millis()),
+                retry: Retry::Later,
+            }),
         }
     }
 }

@@ -1,0 +1,39 @@
+//! [`Tables`] in process.
+
+use async_trait::async_trait;
+
+use super::Cluster;
+use crate::backends::tables::{StalledPage, StatusSeen, Tables};
+use crate::backends::wall_micros;
+use crate::kernel::error::FlowError;
+use crate::ports::{StatusRecord, StatusStore};
+
+#[async_trait]
+impl Tables for Cluster {
+    async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError> {
+        Ok(self.context_row(table, run).and_then(|row| row.text))
+    }
+
+    async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError> {
+        let after = self.context_row(table, run).map_or(i64::MIN, |row| row.write_micros.saturating_add(1));
+        self.put_context(table, run, Some(text.to_owned()), wall_micros().max(after));
+        Ok(())
+    }
+
+    async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError> {
+        self.status_table(table).touch(run, wall_micros()).await
+    }
+
+    async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
+        let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
+        self.status_table(table).publish(&record).await
+    }
+
+    async fn read_status(&self, table: &str, run: &str) -> Result<Option<StatusSeen>, FlowError> {
+        Ok(self.status_row(table, run).map(|row| StatusSeen { status: row.status, status_data: row.status_data }))
+    }
+
+    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, _page: Option<&str>) -> Result<StalledPage, FlowError> {
+        Ok(StalledPage { runs: self.stalled_runs(table, status, before_ms), next: None })
+    }
+}

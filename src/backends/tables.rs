@@ -1,0 +1,42 @@
+//! Table access without a worker, for the exported `CassandraContext`, the reconciler and run handles.
+//! Tables come by name (`keyspace.table`) with each call.
+
+use async_trait::async_trait;
+
+use crate::kernel::error::FlowError;
+
+/// One page of stalled runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StalledPage {
+    /// Run ids.
+    pub runs: Vec<String>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<String>,
+}
+
+/// A status row as a client sees it. Columns that the table lacks are `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusSeen {
+    /// `running`, `completed`, ...
+    pub status: Option<String>,
+    /// JSON text of the outcome.
+    pub status_data: Option<String>,
+}
+
+/// The tables of one cluster. Every method answers `Option` for a bad name, `SchemaMissing` or `SchemaUnknown` for
+/// a table that cannot be used, and `Store` when the operation failed.
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    /// The text of a run's context cell; `None` for a missing row and for a NULL cell.
+    async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError>;
+    /// Replaces the text of a run's context cell; wins over every write that a read here has seen.
+    async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError>;
+    /// Marks a run as running now.
+    async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError>;
+    /// Writes an outcome.
+    async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError>;
+    /// A run's status row.
+    async fn read_status(&self, table: &str, run: &str) -> Result<Option<StatusSeen>, FlowError>;
+    /// Runs in `status` whose row was last touched before `before_ms` (milliseconds since the epoch).
+    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<StalledPage, FlowError>;
+}
