@@ -6,11 +6,14 @@
 //! | `bridge` | events to JavaScript, requests and their answers |
 //! | `config` | the worker's configuration |
 //! | `ports` | which backend stands behind which port |
+//! | `cassandra`, `redis` | the classes that work without a worker |
 //! | `outcome` | results and errors |
 
 mod bridge;
+mod cassandra;
 mod config;
 mod outcome;
 mod ports;
+mod redis;
 mod token;
 mod worker;

@@ -45,3 +45,32 @@ impl CassandraStores {
         Ok(Self { context: Arc::new(context), status: Arc::new(status), warnings: found.warnings })
     }
 }
+
+/// Connects (or shares a session) and prepares the context table alone, for workers whose status rows are
+/// written by the user's own code.
+///
+/// # Errors
+/// As [`CassandraStores::connect`].
+pub async fn connect_contexts(settings: &CassandraSettings, keyspace: &str, table: &str, patience: Duration) -> Result<Arc<dyn ContextStore>, FlowError> {
+    let name = schema::TableName::new(keyspace, table, "contextTableName")?;
+    let shared = session::shared(settings, keyspace, Instant::now() + patience).await?;
+    schema::inspect_context(&shared, &name).await?;
+    Ok(Arc::new(context_store::CassandraContexts::prepare(shared, &name).await?))
+}
+
+/// The status table alone, with what it lacks.
+///
+/// # Errors
+/// As [`CassandraStores::connect`].
+pub async fn connect_statuses(
+    settings: &CassandraSettings,
+    keyspace: &str,
+    table: &str,
+    patience: Duration,
+) -> Result<(Arc<dyn StatusStore>, Vec<String>), FlowError> {
+    let name = schema::TableName::new(keyspace, table, "statusTableName")?;
+    let shared = session::shared(settings, keyspace, Instant::now() + patience).await?;
+    let found = schema::inspect_status(&shared, &name).await?;
+    let statuses = status_store::CassandraStatuses::prepare(shared, &name, found.columns).await?;
+    Ok((Arc::new(statuses), found.warnings))
+}

@@ -91,12 +91,18 @@ struct Column {
 /// `SchemaMissing` for a missing keyspace or table, `SchemaUnknown` for one that cannot be worked with,
 /// `Store` when the question failed.
 pub(super) async fn inspect(session: &SharedSession, context: &TableName, status: &TableName) -> Result<Inspection, FlowError> {
+    inspect_context(session, context).await?;
+    inspect_status(session, status).await
+}
+
+/// Looks at the keyspace and the context table.
+///
+/// # Errors
+/// As [`inspect`].
+pub(super) async fn inspect_context(session: &SharedSession, context: &TableName) -> Result<(), FlowError> {
     check_keyspace(session, context.keyspace()).await?;
     let found = columns(session, context, statements::example_context_table(context)).await?;
-    if !is_document(&found) {
-        return Err(unknown(context, statements::example_context_table(context)));
-    }
-    inspect_status(session, status).await
+    if is_document(&found) { Ok(()) } else { Err(unknown(context, statements::example_context_table(context))) }
 }
 
 /// Looks at the status table alone.

@@ -138,6 +138,26 @@ impl StandaloneTables {
         self.statuses(&table).await?.publish(&record).await
     }
 
+    /// The outcome row of a run as JSON `{"status","statusData"}`; `None` without a row.
+    ///
+    /// # Errors
+    /// As [`Self::read_context`].
+    pub async fn read_status(&self, table: &str, run: &str) -> Result<Option<String>, FlowError> {
+        const OPERATION: &str = "reading a status";
+        let table = TableName::qualified(table)?;
+        let columns = schema::inspect_status(&self.session, &table).await?.columns;
+        let Some(text) = statements::read_status(&table, columns) else { return Ok(None) };
+        let statement = self.session.prepare(text).await?;
+        let answer = self.session.driver.execute_unpaged(&statement, (run,)).await.map_err(|error| errors::store(OPERATION, &error))?;
+        let rows = answer.into_rows_result().map_err(|error| errors::unexpected(OPERATION, error))?;
+        let found = match (columns.status, columns.status_data) {
+            (true, true) => rows.maybe_first_row::<(Option<String>, Option<String>)>().map_err(|error| errors::unexpected(OPERATION, error))?,
+            (true, false) => rows.maybe_first_row::<(Option<String>,)>().map_err(|error| errors::unexpected(OPERATION, error))?.map(|(status,)| (status, None)),
+            _ => rows.maybe_first_row::<(Option<String>,)>().map_err(|error| errors::unexpected(OPERATION, error))?.map(|(data,)| (None, data)),
+        };
+        Ok(found.map(|(status, data)| serde_json::json!({ "status": status, "statusData": data }).to_string()))
+    }
+
     /// Runs in `status` whose row was last touched before `before_ms` (milliseconds since the epoch).
     ///
     /// # Errors

@@ -42,6 +42,14 @@ pub(super) fn publish_status(table: &TableName, columns: StatusColumns) -> Strin
     format!("INSERT INTO {table} ({}) VALUES ({marks}) USING TIMESTAMP ?", names.join(", "))
 }
 
+/// Per look of a client at a run it started through `startRun`. `None` where the table has no outcome column.
+pub(super) fn read_status(table: &TableName, columns: StatusColumns) -> Option<String> {
+    let mut names = Vec::new();
+    names.extend(columns.status.then_some("status"));
+    names.extend(columns.status_data.then_some("status_data"));
+    (!names.is_empty()).then(|| format!("SELECT {} FROM {table} WHERE run_id = ?", names.join(", ")))
+}
+
 /// Per page of a reconciler's run on tables without an index of stalled runs; a full scan on the server,
 /// as in the JavaScript package.
 pub(super) fn stalled_runs(table: &TableName) -> String {
