@@ -61,6 +61,11 @@ impl Bridge {
         let _ = self.engine.set(engine);
     }
 
+    /// Writes a log line.
+    pub fn log(&self, level: LogLevel, text: String) {
+        self.emit(vec![JsEvent::Log { level, text }]);
+    }
+
     fn emit(&self, events: Vec<JsEvent>) {
         // A closing environment takes no more events; nobody is left to hear them.
         self.events.call(Batch(events), ThreadsafeFunctionCallMode::NonBlocking);
@@ -107,7 +112,7 @@ impl Executor for BridgePort {
 
 impl Host for BridgePort {
     fn log(&self, level: LogLevel, text: String) {
-        self.0.emit(vec![JsEvent::Log { level, text }]);
+        self.0.log(level, text);
     }
 
     fn state(&self, state: Lifecycle, detail: &str) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::backends::cassandra::CassandraSettings;
 use crate::backends::kafka::KafkaSettings;
-type CassandraSettings = serde_json::Value;
-type RedisSettings = serde_json::Value;
+use crate::backends::redis::RedisSettings;
 use crate::engine::Settings;
 use crate::kernel::machine;
 

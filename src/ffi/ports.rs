@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::bridge::{Bridge, BridgePort};
 use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerConfig};
 use super::token::JsTokens;
+use crate::backends::cassandra;
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
 use crate::backends::kafka::{KafkaLog, KafkaTopics};
+use crate::backends::redis::RedisCoordination;
 use crate::engine::{Ports, SystemClock};
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, Coordination, JobSink, JobSource, StatusStore};
+use crate::ports::{ContextStore, Coordination, JobSink, JobSource, LogLevel, StatusStore};
 
 /// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,14 +52,31 @@ fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> R
     Ok(if config.enqueue == Way::Js { (source, js_sink()) } else { (source, sink) })
 }
 
-async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, _patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {
-    let _ = (&config.context, &config.status);
-    Ok((Arc::new(JsContexts(bridge.clone())), Arc::new(JsStatuses(bridge.clone()))))
+async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {
+    let contexts: Arc<dyn ContextStore> = match &config.context {
+        TableConfig::Js => Arc::new(JsContexts(bridge.clone())),
+        TableConfig::Native { settings, keyspace, table } => cassandra::connect_contexts(settings, keyspace, table, patience).await?,
+        TableConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+    };
+    let statuses: Arc<dyn StatusStore> = match &config.status {
+        TableConfig::Js => Arc::new(JsStatuses(bridge.clone())),
+        TableConfig::Native { settings, keyspace, table } => {
+            let (statuses, warnings) = cassandra::connect_statuses(settings, keyspace, table, patience).await?;
+            for warning in warnings {
+                bridge.log(LogLevel::Warn, warning);
+            }
+            statuses
+        }
+        TableConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+    };
+    Ok((contexts, statuses))
 }
 
-async fn coordination(config: &WorkerConfig, bridge: &Arc<Bridge>, _patience: Duration) -> Result<Option<Arc<dyn Coordination>>, FlowError> {
+async fn coordination(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<Option<Arc<dyn Coordination>>, FlowError> {
     Ok(match &config.coordination {
         CoordinationConfig::None => None,
-        _ => Some(Arc::new(JsCoordination(bridge.clone()))),
+        CoordinationConfig::Js => Some(Arc::new(JsCoordination(bridge.clone()))),
+        CoordinationConfig::Native { settings } => Some(Arc::new(RedisCoordination::connect(settings, patience).await?)),
+        CoordinationConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
     })
 }

@@ -140,10 +140,10 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	/** @type {JobHandler} The handler that `start()` gives to `processJobs`; any other is a wrapper of the user. */
 	#ownHandler = (job) => this.handleJob(job)
 	#handler = this.#ownHandler
-	/** @type {Record<string, unknown>} */
+	/** @type {import('../../index.js').WorkerHealth} */
 	#lastState = { state: 'idle' }
 
-	/** @param {any} options */
+	/** @param {import('../../index.js').KafkaAdapterOptions} options */
 	constructor(options) {
 		const settings = readOptions(options)
 		super({ ...options, coordinationStore: coordinationStore(settings) })
@@ -376,7 +376,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		if (failures.length > 0) throw failures[0]
 	}
 
-	/** @returns {Record<string, unknown>} what the engine reports; `{ state }` while there is none */
+	/** @returns {import('../../index.js').WorkerHealth} what the engine reports; `{ state }` while there is none */
 	health() {
 		return this.#worker?.health() ?? this.#lastState
 	}

@@ -1,0 +1,435 @@
+/**
+ * `@flowcraft/kafka-adapter`: runs Flowcraft workflows over Apache Kafka, Apache Cassandra and Redis.
+ *
+ * Client objects are described by what is needed of them, so that instances of kafkajs 2, cassandra-driver 4 and
+ * ioredis 5 and 6 fit, mocks fit, and none of the three has to be installed.
+ */
+import type {
+	AdapterOptions,
+	IAsyncContext,
+	ICoordinationStore,
+	ILogger,
+	JobPayload,
+	PatchOperation,
+	WorkflowResult,
+} from 'flowcraft'
+import { BaseDistributedAdapter } from 'flowcraft'
+
+/** PEM text, or a buffer or list of it, as Node's `tls` takes it. */
+export type Pem = string | Uint8Array | readonly (string | Uint8Array)[]
+
+/** TLS towards a service. Trust defaults to Node's own roots and `NODE_EXTRA_CA_CERTS`. */
+export interface TlsOptions {
+	/** Certificate authorities, instead of the default ones. */
+	ca?: Pem
+	/** Client certificate. */
+	cert?: Pem
+	/** Private key of the client certificate. */
+	key?: Pem
+	/** Passphrase of `key`. */
+	passphrase?: string
+	/**
+	 * Whether a certificate that does not verify ends the connection. Default `true`; `false` for `cassandraClient`,
+	 * as in cassandra-driver.
+	 */
+	rejectUnauthorized?: boolean
+	/** Name the certificate has to carry, default the host. Not available for Kafka, where it is always the host. */
+	servername?: string
+}
+
+/** The part of a kafkajs `Kafka` that is used. A genuine one is only read: its settings go to the native client. */
+export interface KafkaClient {
+	producer(): unknown
+	consumer(options: { groupId: string }): unknown
+}
+
+/** Kafka settings written down, in the words of kafkajs. */
+export interface KafkaSettings {
+	/** `host:port`, at least one. */
+	brokers: string | readonly string[]
+	/** Name shown to the brokers. Default `flowcraft`. */
+	clientId?: string
+	/** `true`, or TLS options. Default off. */
+	ssl?: boolean | TlsOptions
+	/** Default none. */
+	sasl?:
+		| { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string }
+		| { mechanism: 'oauthbearer'; oauthBearerProvider: () => Promise<{ value: string }> }
+	/** Milliseconds until a connection attempt is given up. Default 1000. */
+	connectionTimeout?: number
+	/** Milliseconds until a request is given up. Default 30000. */
+	requestTimeout?: number
+	/** Milliseconds without a sign of life after which the group takes a worker's partitions away. Default 30000. */
+	sessionTimeoutMs?: number
+}
+
+/** The part of a cassandra-driver `Client` that is used. A genuine one is only read: its settings go to the native client. */
+export interface CassandraClient {
+	execute(query: string, params: unknown[], options: { prepare: true }): Promise<unknown>
+}
+
+/** Cassandra settings written down, in the words of cassandra-driver. */
+export interface CassandraSettings {
+	/** `host` or `host:port`, at least one. */
+	contactPoints: string | readonly string[]
+	/** Port of contact points that name none. Default 9042. */
+	port?: number
+	/** Nodes of other data centres are not used. Default: the data centre of the first node that answers. */
+	localDataCenter?: string
+	credentials?: { username: string; password: string }
+	sslOptions?: TlsOptions
+	socketOptions?: {
+		/** Milliseconds until a connection attempt is given up. Default 5000. */
+		connectTimeout?: number
+		/** Milliseconds until a request is given up. Default 12000. */
+		readTimeout?: number
+	}
+}
+
+/** The part of an ioredis `Redis` or `Cluster` that is used. A genuine one is only read: its settings go to the native client. */
+export interface RedisClient {
+	pipeline(): {
+		incr(key: string): unknown
+		expire(key: string, seconds: number): unknown
+		exec(): Promise<[error: Error | null, result: unknown][] | null>
+	}
+	set(key: string, value: string, ex: 'EX', seconds: number, nx: 'NX'): Promise<unknown>
+	del(key: string): Promise<unknown>
+	expire(key: string, seconds: number): Promise<unknown>
+	get(key: string): Promise<string | null>
+}
+
+/** Redis settings written down, in the words of ioredis. */
+export interface RedisSettings {
+	/** `redis://[user:password@]host:port[/db]`, or `rediss://` for TLS; what else is given goes before it. */
+	url?: string
+	/** Default `127.0.0.1`. */
+	host?: string
+	/** Default 6379. */
+	port?: number
+	username?: string
+	password?: string
+	/** Default 0. */
+	db?: number
+	tls?: boolean | TlsOptions
+	/** Put before every key. Default none. */
+	keyPrefix?: string
+	/** Milliseconds until a connection attempt is given up. Default 10000. */
+	connectTimeout?: number
+	/** Milliseconds until a command is given up. Default none. */
+	commandTimeout?: number
+	/** Nodes of a cluster, instead of `host` and `port`. */
+	cluster?: readonly (string | { host: string; port?: number })[]
+	/** Sentinels to ask for the server called `name`. */
+	sentinels?: readonly { host: string; port?: number }[]
+	name?: string
+	sentinelUsername?: string
+	sentinelPassword?: string
+}
+
+/** Replication a write waits for, and a read asks. */
+export type Consistency =
+	'ANY' | 'ONE' | 'TWO' | 'THREE' | 'QUORUM' | 'ALL' | 'LOCAL_QUORUM' | 'EACH_QUORUM' | 'LOCAL_ONE'
+
+/**
+ * Bounds of one worker. At a bound it stops fetching and goes on when there is room; nothing is lost.
+ * A value below 1, or no whole number, is refused with `ERR_OPTION`.
+ */
+export interface WorkerLimits {
+	/**
+	 * Node bodies that run at once. Default 256. With 1, jobs run one at a time, in the order of the topic.
+	 */
+	maxConcurrentJobs?: number
+	/** Node bodies of one run that run at once. Default 32. */
+	maxConcurrentJobsPerRun?: number
+	/** Runs whose state is kept in memory. Default 10000. */
+	maxLoadedRuns?: number
+	/** Bytes of state kept in memory. Default 268435456 (256 MiB). */
+	maxLoadedBytes?: number
+	/** Fetched messages that wait for their turn. Default 50000. */
+	maxWaitingMessages?: number
+}
+
+export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationStore'>, WorkerLimits {
+	/**
+	 * A kafkajs `Kafka`, settings, or brokers as `"host:port,host:port"` or a list. Anything else with `producer` and
+	 * `consumer` (a mock, a wrapper) is driven through its own methods. Errors: `ERR_OPTION`, and from `start()`
+	 * `ERR_KAFKA_UNREACHABLE`, `ERR_TOPIC_MISSING`, `ERR_GROUP_PROTOCOL`.
+	 */
+	kafka?: KafkaClient | KafkaSettings | string | readonly string[]
+	/** The brokers, where nothing else has to be said about Kafka; `kafka` goes before it. */
+	brokers?: string | readonly string[]
+	/**
+	 * A cassandra-driver `Client`, settings, or contact points as `"host:port,host:port"` or a list. Anything else with
+	 * `execute` is driven through it. The client is never closed. Errors: `ERR_OPTION`, and from `start()`
+	 * `ERR_CASSANDRA_UNREACHABLE`, `ERR_SCHEMA_MISSING`, `ERR_SCHEMA_UNKNOWN`.
+	 */
+	cassandraClient?: CassandraClient | CassandraSettings | string | readonly string[]
+	/**
+	 * A `RedisCoordinationStore`, any object with the five methods of `ICoordinationStore`, Redis settings or a Redis
+	 * URL. May be left out: locks are then only those of Kafka and Cassandra. The store is never closed.
+	 * Errors: `ERR_OPTION`, and from `start()` `ERR_COORDINATION_UNREACHABLE`.
+	 */
+	coordinationStore?: ICoordinationStore | RedisSettings | string
+	/**
+	 * What stands in for the services that are not given. `"embedded"` keeps everything in this process, which needs no
+	 * server and loses everything with the process; a name separates several of them.
+	 */
+	backend?: 'embedded' | { embedded: string }
+	/** Default `flowcraft-jobs`. At most 249 of `A-Z a-z 0-9 . _ -`. */
+	topicName?: string
+	/** Consumer group. Default `flowcraft-workers`. */
+	groupId?: string
+	/** Where messages go that nobody can process. Default `<topicName>.dead-letters`. */
+	deadLetterTopic?: string
+	/** Keyspace of both tables. A CQL identifier, else `ERR_OPTION`. */
+	keyspace?: string
+	/** Table with the state of the runs. A CQL identifier, else `ERR_OPTION`. */
+	contextTableName?: string
+	/** Table with the status of the runs. A CQL identifier, else `ERR_OPTION`. */
+	statusTableName?: string
+	/**
+	 * Default: what the driver's client is set to, or `LOCAL_QUORUM` where that is less than two replicas would survive
+	 * (`ANY`, `ONE`, `LOCAL_ONE`; said once in the log).
+	 */
+	consistency?: Consistency
+	/**
+	 * `eager` (default): a branch goes on as soon as its own predecessors are recorded. `wave`: the order of
+	 * `FlowRuntime.run`, step by step, where every node of a wave waits for the slowest.
+	 */
+	schedule?: 'eager' | 'wave'
+	/**
+	 * `topic` (default): each due node is also a message on the topic. `local`: the message that brought the run here
+	 * stands for all of them, which saves messages; other consumers of the topic do not see the steps.
+	 */
+	dispatch?: 'topic' | 'local'
+	/**
+	 * `prefer` (default): clients whose settings cannot be read or honoured natively are driven through their own
+	 * methods, with one warning. `required`: such a client is refused with `ERR_OPTION`.
+	 */
+	native?: 'prefer' | 'required'
+	/** Name of this worker in leases and health. Default: host, process id and a random part. */
+	workerId?: string
+	/**
+	 * Milliseconds that `start()` takes to reach the services before it rejects with `ERR_START_TIMEOUT` or the reason.
+	 * Default 10000; `Infinity` waits for ever. Waiting for the group is not counted.
+	 */
+	startTimeoutMs?: number
+	/** Milliseconds for which a partition is leased; a worker that was paused longer records nothing more. Default 15000. */
+	leaseTtlMs?: number
+	/** Milliseconds that running nodes get to finish and record before their partition moves. Default 5000. */
+	revokeGraceMs?: number
+	/** Milliseconds of a blocked JavaScript thread after which the worker leaves the group. Default 60000. */
+	maxStallMs?: number
+	/** Times a run may take its worker down without progress before it goes to the dead letters. Default 5. */
+	poisonOpenings?: number
+}
+
+/** How a run ended, as in `status_data`. */
+export interface RunResult {
+	status: 'completed' | 'failed' | 'cancelled' | 'awaiting' | (string & {})
+	payload?: WorkflowResult
+	/** Why it failed. */
+	reason?: string
+}
+
+/** A run that was started, here or elsewhere. */
+export interface RunHandle {
+	readonly runId: string
+	/** What the status table says: `running`, `awaiting`, `completed`, ...; `undefined` while it says nothing. */
+	status(): Promise<string | undefined>
+	/**
+	 * Waits until the run has ended.
+	 *
+	 * @param options.timeoutMs default `Infinity`
+	 * @throws `ERR_RESULT_TIMEOUT` when it has not ended by then
+	 */
+	result(options?: { timeoutMs?: number }): Promise<RunResult>
+	/** See {@link KafkaAdapter.resumeWithAction}. */
+	resume(action?: string, output?: unknown): Promise<Set<string>>
+}
+
+/** State of a worker: `idle`, `starting`, `joining`, `running`, `draining`, `closed` or `failed`, and the engine's figures. */
+export interface WorkerHealth {
+	state: string
+	[detail: string]: unknown
+}
+
+/** Runs workflows whose jobs come through Kafka, whose state is in Cassandra, and whose locks are in Redis. */
+export declare class KafkaAdapter extends BaseDistributedAdapter {
+	private readonly cassandra
+	private readonly keyspace
+	private readonly contextTableName
+	private readonly statusTableName
+	private readonly topicName
+	private readonly groupId
+	private producer
+	private consumer
+	private isRunning
+
+	/**
+	 * Opens no connection. A kafkajs-like object is asked for one producer and one consumer.
+	 *
+	 * @throws `ERR_OPTION` with the path of the option, the problem and the fix
+	 */
+	constructor(options: KafkaAdapterOptions)
+
+	/**
+	 * Starts the worker. Fulfils once it is a member of its consumer group, even without a partition; several calls are
+	 * one start. A failure is logged once, crashes nothing if nobody waits for it, and `start()` may be called again.
+	 *
+	 * @throws the reason, when the services are not reached within `startTimeoutMs`
+	 */
+	start(): Promise<void>
+
+	/**
+	 * Takes no new jobs, lets running nodes finish and record, commits and leaves the group. At the deadline nodes get
+	 * their abort signal, and what is not recorded runs elsewhere. Clients that were passed in stay open.
+	 *
+	 * @param options.deadlineMs default 25000
+	 */
+	stop(options?: { deadlineMs?: number }): Promise<void>
+
+	/** What the worker is doing. Costs nothing. */
+	health(): WorkerHealth
+
+	/**
+	 * Writes a new run and sends its first jobs. Any worker of the topic may run it.
+	 *
+	 * @param options.runId default a random UUID
+	 * @throws `ERR_BLUEPRINT_UNKNOWN`, `ERR_BLUEPRINT_EMPTY`, `ERR_RUN_EXISTS`, `ERR_OPTION` (runId)
+	 */
+	startRun(
+		blueprintId: string,
+		initialContext?: Record<string, unknown>,
+		options?: { runId?: string },
+	): Promise<RunHandle>
+
+	/** A handle on a run that was started before, here or elsewhere. Asks nobody. */
+	getRun(runId: string): RunHandle
+
+	/**
+	 * Sends a job for each node of the run that is due. Changes nothing in the run's state; a node that runs already is
+	 * not run twice.
+	 *
+	 * @returns ids of the nodes
+	 */
+	reconcile(runId: string): Promise<Set<string>>
+
+	/**
+	 * Lets a waiting run go on.
+	 *
+	 * @param action which edges of the waiting node to follow; default those without an action
+	 * @param output of the waiting node
+	 * @returns ids of the nodes that became due
+	 */
+	resumeWithAction(runId: string, action?: string, output?: unknown): Promise<Set<string>>
+
+	/** Rejects: override it to register webhooks. */
+	registerWebhookEndpoint(runId: string, nodeId: string): Promise<{ url: string; event: string }>
+
+	/** Override it to keep the state of runs elsewhere; all of it then goes through the context that it answers. */
+	protected createContext(runId: string): CassandraContext
+
+	/** Override it to be told before each node runs; nothing of ours is then written to the status table at that time. */
+	protected onJobStart(runId: string, blueprintId: string, nodeId: string): Promise<void>
+
+	/** Override it to publish the outcome elsewhere than in the status table. Called once per outcome, again after a crash. */
+	protected publishFinalResult(
+		runId: string,
+		result: { status: string; payload?: WorkflowResult; reason?: string },
+	): Promise<void>
+
+	/**
+	 * Sends a job. Override it to be called for every successor.
+	 *
+	 * @throws `Kafka producer is not connected. Adapter must be started.`
+	 */
+	protected enqueueJob(job: JobPayload): Promise<void>
+
+	/** Consumes the topic and calls `handler` per job. Override it to bring jobs from elsewhere: `handler` runs them. */
+	protected processJobs(handler: (job: JobPayload) => Promise<void>): Promise<void>
+
+	/**
+	 * Runs one job; fulfils when it is completed. Override it to be called for each message: nodes then start only when
+	 * their message arrives, and `super.handleJob(job)` runs it.
+	 */
+	protected handleJob(job: JobPayload): Promise<void>
+}
+
+export interface CassandraContextOptions {
+	client: CassandraClient | CassandraSettings | string | readonly string[]
+	/** A CQL identifier, else `ERR_OPTION`. */
+	keyspace: string
+	/** A CQL identifier, else `ERR_OPTION`. */
+	tableName: string
+}
+
+/**
+ * The state of one run: a JSON object in one row. Each call reads the row; each change writes it back.
+ * The key `_flowcraft` is the adapter's own: it is not shown, and setting it throws `ERR_RESERVED_KEY`.
+ */
+export declare class CassandraContext implements IAsyncContext<Record<string, any>> {
+	readonly type: 'async'
+	constructor(runId: string, options: CassandraContextOptions)
+	get<K extends string>(key: K): Promise<any>
+	set<K extends string>(key: K, value: any): Promise<void>
+	has<K extends string>(key: K): Promise<boolean>
+	/** @returns whether the key was there */
+	delete<K extends string>(key: K): Promise<boolean>
+	/** `{}` where there is no row. */
+	toJSON(): Promise<Record<string, any>>
+	/** All operations in order, with one read and one write. */
+	patch(operations: PatchOperation[]): Promise<void>
+}
+
+/** Flowcraft's coordination store over Redis. Times to live are seconds. */
+export declare class RedisCoordinationStore implements ICoordinationStore {
+	/** A genuine client is only read, and never closed. Text is a Redis URL. */
+	constructor(redis: RedisClient | RedisSettings | string)
+	/** Adds one, and renews the time to live. @returns the new count */
+	increment(key: string, ttlSeconds: number): Promise<number>
+	/** @returns whether this call wrote the key; of several at once, one does */
+	setIfNotExist(key: string, value: string, ttlSeconds: number): Promise<boolean>
+	delete(key: string): Promise<void>
+	/** @returns `false` when the key is gone */
+	extendTTL(key: string, ttlSeconds: number): Promise<boolean>
+	get(key: string): Promise<string | undefined>
+}
+
+export interface KafkaReconcilerOptions {
+	/** The adapter whose `reconcile` is called for each stalled run; it has to be started. */
+	adapter: { reconcile(runId: string): Promise<Set<string>> }
+	/** Where the status table is, as for the adapter. */
+	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
+	keyspace: string
+	statusTableName: string
+	/** Seconds without a change after which a run that is `running` counts as stalled. */
+	stalledThresholdSeconds: number
+	/** Default the adapter's. */
+	logger?: ILogger
+}
+
+export interface ReconciliationStats {
+	/** Runs found `running` and unchanged for longer than the threshold. */
+	stalledRuns: number
+	/** Of these: runs for which a job was sent. */
+	reconciledRuns: number
+	/** Of these: runs whose `reconcile` rejected. */
+	failedRuns: number
+}
+
+/** Finds stalled runs, and nudges them. Reads all pages of the status table; run it from time to time. */
+export declare function createKafkaReconciler(options: KafkaReconcilerOptions): {
+	/** @throws when the status table cannot be read */
+	run(): Promise<ReconciliationStats>
+}
+
+/** What this package throws and rejects with. `docs/errors.md` lists the codes. */
+export declare class KafkaAdapterError extends Error {
+	constructor(code: string, message: string, details?: { retryable?: boolean; cause?: unknown })
+	/** Stable, for example `ERR_OPTION`. */
+	readonly code: string
+	/** Whether the same request may succeed later. */
+	readonly retryable: boolean
+}
