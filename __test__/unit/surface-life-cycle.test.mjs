@@ -64,7 +64,10 @@ describe('start', () => {
 		assert.equal(config.topic, 'flowcraft-jobs')
 		assert.equal(config.groupId, 'flowcraft-workers')
 		assert.equal(config.deadLetterTopic, 'flowcraft-jobs.dead-letters')
-		assert.deepEqual(config.kafka, { kind: 'native', settings: { brokers: ['127.0.0.1:9092'] } })
+		assert.deepEqual(config.kafka, {
+			kind: 'native',
+			settings: { brokers: ['127.0.0.1:9092'], startPosition: 'earliest' },
+		})
 		assert.equal(config.context.kind, 'native')
 		assert.deepEqual(config.context.settings.contactPoints, ['127.0.0.1:9042'])
 		assert.deepEqual([config.context.keyspace, config.context.table], ['ks', 'contexts'])

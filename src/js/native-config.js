@@ -80,7 +80,9 @@ const kafkaPart = async (plan) => {
 			: undefined
 	if (isKafkaSettings(kafka)) refuseSetting('options.kafka', reading?.unsupported)
 	if (!reading?.settings) return { part: detour(plan, kafka, 'options.kafka', reading?.unsupported) }
-	return { part: { kind: 'native', settings: reading.settings }, token: reading.token }
+	const { startPosition, topicPartitions } = plan.settings
+	const settings = { ...reading.settings, startPosition, ...(topicPartitions ? { topicPartitions } : {}) }
+	return { part: { kind: 'native', settings }, token: reading.token }
 }
 
 /**

@@ -33,6 +33,8 @@ import { optionError } from './errors.js'
  * @property {'eager' | 'wave'} schedule
  * @property {'prefer' | 'required'} native
  * @property {string | undefined} consistency
+ * @property {'earliest' | 'latest'} startPosition
+ * @property {number | undefined} topicPartitions
  * @property {Limits} limits
  * @property {number} leaseTtlMs
  * @property {number} startTimeoutMs
@@ -41,16 +43,20 @@ import { optionError } from './errors.js'
  * @property {number} poisonOpenings
  */
 
-/** @type {Limits} */
+/**
+ * The engine's own defaults (src/kernel/machine, src/ffi/config.rs), written out because users are told them.
+ *
+ * @type {Limits}
+ */
 const LIMITS = {
 	maxConcurrentJobs: 256,
 	maxConcurrentJobsPerRun: 32,
-	maxLoadedRuns: 10_000,
+	maxLoadedRuns: 256,
 	maxLoadedBytes: 256 * 1024 * 1024,
-	maxWaitingMessages: 50_000,
+	maxWaitingMessages: 10_000,
 }
 
-const TIMES = { leaseTtlMs: 15_000, revokeGraceMs: 5_000, maxStallMs: 60_000 }
+const TIMES = { leaseTtlMs: 8_000, revokeGraceMs: 5_000, maxStallMs: 60_000 }
 const START_TIMEOUT_MS = 10_000
 const POISON_OPENINGS = 5
 const TOPIC = 'flowcraft-jobs'
@@ -226,6 +232,8 @@ export const readOptions = (given) => {
 		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
+		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),
+		topicPartitions: given.topicPartitions === undefined ? undefined : positive(given, 'topicPartitions', 1),
 		limits: readLimits(given),
 		...readTimes(given),
 	}

@@ -1,7 +1,7 @@
 /**
  * One life of the engine in this process: from `start` to `stop`, with everything JavaScript keeps for it.
  */
-import { messageOf, unwrap } from './errors.js'
+import { Code, KafkaAdapterError, messageOf, unwrap } from './errors.js'
 import { getNative } from './native.js'
 import { createSessions } from './sessions.js'
 
@@ -38,6 +38,9 @@ export class Worker {
 	#native
 	#sessions
 	#release = () => {}
+	/** @type {Promise<void> | undefined} */
+	#started
+	#isStopped = false
 
 	/** @param {WorkerParts} parts */
 	constructor(parts) {
@@ -56,8 +59,10 @@ export class Worker {
 	/** Fulfils once the group is joined. */
 	async start() {
 		this.#release = holdProcess()
+		this.#started = unwrap(this.#native.start())
 		try {
-			await unwrap(this.#native.start())
+			await this.#started
+			if (this.#isStopped) throw new KafkaAdapterError(Code.NotRunning, 'the worker was stopped while it started')
 		} catch (error) {
 			this.#release()
 			// What was half started ends by itself; nobody waits for it.
@@ -71,8 +76,12 @@ export class Worker {
 	 * @returns {Promise<unknown>} the report
 	 */
 	async stop(deadlineMs) {
+		this.#isStopped = true
 		try {
-			return JSON.parse(await unwrap(this.#native.stop(deadlineMs)))
+			const report = JSON.parse(await unwrap(this.#native.stop(deadlineMs)))
+			// An engine that was only reaching the services comes up first, and is stopped by `start()`.
+			await this.#started?.catch(() => undefined)
+			return report
 		} finally {
 			this.#sessions.abortAll('the worker stopped')
 			this.#release()
@@ -80,7 +89,8 @@ export class Worker {
 	}
 
 	health() {
-		return { ...JSON.parse(this.#native.health()), sessions: this.#sessions.stats() }
+		// Before the engine is up it has nothing to say.
+		return { state: 'starting', ...JSON.parse(this.#native.health() ?? '{}'), sessions: this.#sessions.stats() }
 	}
 
 	/** @param {import('flowcraft').JobPayload} job */
