@@ -361,7 +361,7 @@ describe('overridden members', () => {
 		const seen = []
 		const { adapter, worker } = await startWith({
 			async processJobs(handler) {
-				await null
+				await new Promise((resolve) => setImmediate(resolve))
 				await KafkaAdapter.prototype.processJobs.call(this, async (taken) => {
 					seen.push(taken.nodeId)
 					await handler(taken)

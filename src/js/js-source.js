@@ -15,7 +15,7 @@ import { decodeJob } from './job-message.js'
  *
  * @typedef {object} ProducerLike
  * @property {() => Promise<void>} connect
- * @property {() => Promise<void>} [disconnect]
+ * @property {() => Promise<void>} disconnect
  * @property {(record: { topic: string, messages: OutboundMessage[] }) => Promise<unknown>} send
  *
  * @typedef {{ topic: string, partition: number, message: { value: Uint8Array | null, key?: Uint8Array | null,
@@ -23,7 +23,7 @@ import { decodeJob } from './job-message.js'
  *
  * @typedef {object} ConsumerLike
  * @property {() => Promise<void>} connect
- * @property {() => Promise<void>} [disconnect]
+ * @property {() => Promise<void>} disconnect
  * @property {(subscription: { topic: string, fromBeginning: boolean }) => Promise<void>} subscribe
  * @property {(config: { partitionsConsumedConcurrently: number, eachMessage: (delivery: Delivery) => Promise<void> }) =>
  *   Promise<void>} run
@@ -162,11 +162,11 @@ export class JsSource {
 
 	/** Leaves the group; messages in work are delivered again to others unless they complete now. */
 	async stop() {
-		await this.#ends().consumer?.disconnect?.()
+		await this.#ends().consumer?.disconnect()
 	}
 
 	async close() {
 		this.#connected = undefined
-		await this.#ends().producer?.disconnect?.()
+		await this.#ends().producer?.disconnect()
 	}
 }

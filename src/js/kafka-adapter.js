@@ -234,7 +234,10 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 
 	/** @param {JobHandler} handler */
 	async #consume(handler) {
-		if (this.isRunning) return this.logger.warn('[KafkaAdapter] Consumer is already running.')
+		if (this.isRunning) {
+			this.logger.warn('[KafkaAdapter] Consumer is already running.')
+			return
+		}
 		this.#handler = handler
 		try {
 			await this.#takeJobs(handler)

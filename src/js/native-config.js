@@ -2,7 +2,7 @@
  * The configuration of a `NativeWorker`: which part the engine does itself, and which goes through JavaScript.
  */
 import { isGenuineKafka, parseKafka, readKafka } from './clients/kafkajs.js'
-import { className, isObject, isPlain } from './clients/genuine.js'
+import { isObject, isPlain } from './clients/genuine.js'
 import { optionError } from './errors.js'
 import { cassandraSettings, isEmbedded, isRedisSettings, redisSettings, warnOfDetour } from './native-connections.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
@@ -150,10 +150,10 @@ const coordinationPart = (plan) => {
 	if (isRedisSettings(client)) refuseSetting(path, reading?.unsupported)
 	if (reading?.settings) return { kind: 'native', settings: reading.settings }
 	if (reading) return detour(plan, client, path, reading.unsupported)
-	const missing = STORE_METHODS.filter((method) => typeof Reflect.get(Object(coordination), method) !== 'function')
-	if (missing.length === 0) return client === coordination ? THROUGH_JS : detour(plan, client, path, undefined)
-	plan.warn?.(`[KafkaAdapter] ${path} (${className(coordination)}) has no ${missing.join(', ')}: coordination is off`)
-	return { kind: 'none' }
+	const isStore = STORE_METHODS.every((method) => typeof Reflect.get(Object(coordination), method) === 'function')
+	// Anything was accepted as a store. What it would hold are hints, so one without methods changes nothing.
+	if (!isStore) return { kind: 'none' }
+	return client === coordination ? THROUGH_JS : detour(plan, client, path, undefined)
 }
 
 /**
