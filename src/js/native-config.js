@@ -144,6 +144,13 @@ const coordinationPart = (plan) => {
 	const { coordination } = plan.settings
 	if (coordination === undefined || coordination === null) return { kind: 'none' }
 	const path = 'options.coordinationStore'
+	if (!isObject(coordination) && typeof coordination !== 'string' && typeof coordination !== 'function') {
+		throw optionError(
+			path,
+			`a ${typeof coordination} is no store`,
+			'Give a RedisCoordinationStore, settings or a Redis URL',
+		)
+	}
 	const client = behind(coordination)
 	if (isEmbedded(client)) return { kind: 'embedded', name: client.embedded }
 	const reading = redisSettings(client, path)

@@ -104,16 +104,16 @@ const choice = (options, name, allowed) => {
  * @param {Record<string, unknown>} options
  * @param {string} name
  * @param {number} otherwise
- * @param {{ infinite?: boolean }} [rule]
+ * @param {{ infinite?: boolean, standard?: string | number }} [rule] `standard`: the default, in words
  * @returns {number}
  */
-const positive = (options, name, otherwise, { infinite = false } = {}) => {
+const positive = (options, name, otherwise, { infinite = false, standard = otherwise } = {}) => {
 	const value = options[name] ?? otherwise
 	if (typeof value === 'number' && value >= 1 && (Number.isSafeInteger(value) || (infinite && value === Infinity))) {
 		return value
 	}
 	const kind = infinite ? 'a whole number of at least 1, or Infinity' : 'a whole number of at least 1'
-	throw optionError(`options.${name}`, `${String(value)} is not ${kind}`, `The default is ${otherwise}`)
+	throw optionError(`options.${name}`, `${String(value)} is not ${kind}`, `The default is ${standard}`)
 }
 
 /**
@@ -233,7 +233,10 @@ export const readOptions = (given) => {
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
 		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),
-		topicPartitions: given.topicPartitions === undefined ? undefined : positive(given, 'topicPartitions', 1),
+		topicPartitions:
+			given.topicPartitions === undefined
+				? undefined
+				: positive(given, 'topicPartitions', 1, { standard: 'what the brokers are set to' }),
 		limits: readLimits(given),
 		...readTimes(given),
 	}
