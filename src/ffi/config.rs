@@ -51,7 +51,7 @@ pub enum KafkaConfig {
 pub enum TableConfig {
     Native { settings: Box<CassandraSettings>, keyspace: String, table: String },
     Js,
-    Embedded { name: String },
+    Embedded { name: String, table: String },
 }
 
 #[derive(Debug, Deserialize)]

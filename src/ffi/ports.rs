@@ -7,6 +7,7 @@ use super::bridge::{Bridge, BridgePort};
 use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerConfig};
 use super::token::JsTokens;
 use crate::backends::cassandra;
+use crate::backends::embedded::Cluster;
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
 use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
@@ -16,6 +17,8 @@ use crate::ports::{ContextStore, Coordination, JobSink, JobSource, LogLevel, Sta
 
 /// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Partitions of an embedded topic.
+const EMBEDDED_PARTITIONS: i32 = 4;
 
 /// Connects everything the configuration names.
 ///
@@ -47,7 +50,10 @@ fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> R
             let log = KafkaLog::new((**settings).clone(), topics, Some(Arc::new(JsTokens::new(bridge.clone()))), patience)?;
             (log.source, log.sink)
         }
-        KafkaConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        KafkaConfig::Embedded { name, partitions } => {
+            let (cluster, partitions) = (Cluster::named(name), partitions.unwrap_or(EMBEDDED_PARTITIONS));
+            (cluster.source(&config.topic, &config.group_id, partitions), cluster.sink(&config.topic, partitions))
+        }
     };
     Ok(if config.enqueue == Way::Js { (source, js_sink()) } else { (source, sink) })
 }
@@ -56,7 +62,7 @@ async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration)
     let contexts: Arc<dyn ContextStore> = match &config.context {
         TableConfig::Js => Arc::new(JsContexts(bridge.clone())),
         TableConfig::Native { settings, keyspace, table } => cassandra::connect_contexts(settings, keyspace, table, patience).await?,
-        TableConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        TableConfig::Embedded { name, table, .. } => Cluster::named(name).contexts(table),
     };
     let statuses: Arc<dyn StatusStore> = match &config.status {
         TableConfig::Js => Arc::new(JsStatuses(bridge.clone())),
@@ -67,7 +73,7 @@ async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration)
             }
             statuses
         }
-        TableConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        TableConfig::Embedded { name, table, .. } => Cluster::named(name).statuses(table),
     };
     Ok((contexts, statuses))
 }
@@ -77,6 +83,6 @@ async fn coordination(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Dur
         CoordinationConfig::None => None,
         CoordinationConfig::Js => Some(Arc::new(JsCoordination(bridge.clone()))),
         CoordinationConfig::Native { settings } => Some(Arc::new(RedisCoordination::connect(settings, patience).await?)),
-        CoordinationConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        CoordinationConfig::Embedded { name } => Some(Cluster::named(name).coordination(Arc::new(SystemClock))),
     })
 }

@@ -295,7 +295,12 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			onState: (state, detail) => this.#follow(worker, state, detail),
 			sessions: {
 				runtime: this.runtime,
-				options: { schedule: this.#settings.schedule, ...this.#settings.limits },
+				options: {
+					schedule: this.#settings.schedule,
+					...this.#settings.limits,
+					// As in the engine: one at a time means in topic order, and an overridden handleJob sees every job.
+					localStarts: this.#settings.limits.maxConcurrentJobs !== 1 && config.handle === 'native',
+				},
 				adapterBus: this.eventBus,
 				hooks: this.#sessionHooks(),
 			},

@@ -5,7 +5,7 @@
  * the context up to that instant (design D5).
  */
 import { executeBatch, processResults } from 'flowcraft'
-import { flatPairs, formatCheckpoint, pairs, unlessEmpty } from './checkpoint.js'
+import { flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
 import {
 	isCancellation,
 	messageOf,
@@ -17,7 +17,7 @@ import {
 	serializedPayload,
 } from './outcome.js'
 import { VisitContext } from './run-context.js'
-import { RunGraph } from './run-graph.js'
+import { RunGraph, shapeOf } from './run-graph.js'
 import { RunState, VisitState } from './run-state.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { Visit, VisitExecution } from './visit.js'
@@ -42,6 +42,7 @@ import { Visit, VisitExecution } from './visit.js'
  * @property {any} services
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
+ * @property {boolean} localStarts whether a due visit starts without waiting for its job message
  * @property {'eager' | 'wave'} schedule
  * @property {number} concurrency nodes of one wave that run at once (`wave`)
  * @property {number} abortGraceMs how long a node of a closed session keeps its permit at most
@@ -53,12 +54,16 @@ import { Visit, VisitExecution } from './visit.js'
  * @property {(handle: number, code: string, reason: string, status: string | null) => void} refuse
  * @property {(handle: number, seq: number, changes: string[], checkpoint: string, done: number[], dueJson: string,
  *   outcomeJson: string | null) => void} step
+ * @property {(handle: number) => void} drained
  */
 
 /** Waves after which memory takes the run for an endless loop. */
 const MAX_WAVES = 10_000
 /** Results that one step records at most, so that a busy run still becomes durable now and then. */
 const MAX_RESULTS_PER_STEP = 64
+
+/** Instead of a blueprint that cannot be used. */
+const NOTHING = { id: '', nodes: [], edges: [] }
 
 const RESET = 1
 const REPLAY = 2
@@ -80,6 +85,8 @@ export class RunSession {
 	#gate
 	#router
 	#lastVisit = 0
+	/** Results processed so far. */
+	#results = 0
 	/** The wave from which the cap counts. */
 	#base = 0
 	#seq = 0
@@ -102,6 +109,8 @@ export class RunSession {
 	/** Nothing is recorded any more: the run has its outcome. */
 	#ended = false
 	#abortReason = ''
+	/** @type {'no' | 'asked' | 'answered'} */
+	#draining = 'no'
 	#moreMayCome
 	/** @type {WeakMap<object, any>} */
 	#errorRecords = new WeakMap()
@@ -119,7 +128,7 @@ export class RunSession {
 		this.#moreMayCome = moreMayCome
 		this.#gate = env.permits.gate(env.permitsPerRun)
 		const { entry, checkpoint } = opening
-		this.graph = entry.problem ? new RunGraph({ id: entry.blueprint.id, nodes: [], edges: [] }) : entry.graph()
+		this.graph = entry.problem ? new RunGraph(NOTHING, shapeOf(NOTHING)) : entry.graph()
 		this.#router = new Router(env.runtime, this.graph)
 		this.state = this.#newState(checkpoint)
 		this.#schedule = (checkpoint ? checkpoint.schedule === 'wave' : env.schedule === 'wave')
@@ -168,15 +177,15 @@ export class RunSession {
 
 	/** Takes over what JavaScript workers have recorded, and adds what they leave out. */
 	#adopt() {
-		/** @type {[string, number][]} */
+		/** @type {[string, import('./run-graph.js').Moment][]} */
 		const completed = []
 		/** @type {[string, any][]} */
 		const inputs = []
 		for (const { id } of this.#opening.entry.blueprint.nodes) {
-			if (this.#context.contains(`_outputs.${id}`)) completed.push([id, 1])
+			if (this.#context.contains(`_outputs.${id}`)) completed.push([id, { wave: 0, order: 0 }])
 			if (this.#context.contains(`_inputs.${id}`) && this.#inputIsTransformed(id)) inputs.push([id, `_inputs.${id}`])
 		}
-		this.graph.restore({ completed, inputs, dynamic: [] })
+		this.graph.restore({ completed, inputs, inputWaves: [], dynamic: [] })
 		for (const [nodeId] of completed) {
 			if (!this.#context.contains(nodeId)) this.#context.write(nodeId, this.#context.read(`_outputs.${nodeId}`))
 		}
@@ -189,9 +198,9 @@ export class RunSession {
 
 	/** @param {string} nodeId */
 	#admitAdopted(nodeId) {
-		this.graph.wave = 0
+		for (const visit of this.visits.values()) if (visit.nodeId === nodeId) return
 		const before = this.#lastVisit
-		this.#schedule.admit(nodeId, this.graph.waveOf(nodeId))
+		this.#schedule.admit(nodeId, 1)
 		const visit = this.visits.get(this.#lastVisit)
 		if (visit && this.#lastVisit > before && this.graph.completed.has(nodeId)) visit.replay = true
 	}
@@ -199,8 +208,9 @@ export class RunSession {
 	/** @param {Checkpoint} checkpoint */
 	#restore(checkpoint) {
 		this.graph.restore({
-			completed: pairs(checkpoint.done),
+			completed: moments(checkpoint.done),
 			inputs: checkpoint.inputs ?? [],
+			inputWaves: checkpoint.from ?? [],
 			dynamic: checkpoint.dynamic ?? [],
 		})
 		for (const record of checkpoint.errors ?? []) {
@@ -219,6 +229,7 @@ export class RunSession {
 			this.#fresh.push(visit)
 		}
 		this.#lastVisit = checkpoint.last
+		this.#results = checkpoint.results ?? 0
 		this.#base = checkpoint.base ?? 0
 		this.#outcome = checkpoint.outcome
 		this.#schedule.restore(checkpoint)
@@ -266,7 +277,7 @@ export class RunSession {
 	/** @param {Visit[]} due */
 	#work(due) {
 		if (this.closed) return
-		this.#schedule.start(due)
+		this.#startLocally(due)
 		if (this.visits.size === 0) this.#pump()
 	}
 
@@ -284,7 +295,7 @@ export class RunSession {
 	/** @param {Visit} visit whose announcement is durable */
 	start(visit) {
 		this.#gate.enter(() => {
-			if (this.closed || this.#ended || this.#abortReason) return false
+			if (this.closed || this.#ended || this.#abortReason || this.#draining !== 'no') return false
 			visit.started = true
 			visit.startedAt = performance.now()
 			this.#run(visit)
@@ -308,7 +319,7 @@ export class RunSession {
 		visit.settled = /** @type {Settled} */ (settled)
 		visit.awaits = state.marked !== undefined
 		// What failed under an abort signal may have failed because of it: it stays due, for whoever has the run next.
-		if (visit.abort?.signal.aborted && !visit.succeeded) return
+		if (visit.abort?.signal.aborted && !visit.succeeded) return this.#answerDrain()
 		this.#schedule.settled(visit)
 		this.#settled.push(visit)
 		this.#pump()
@@ -363,6 +374,7 @@ export class RunSession {
 			this.#reject(error)
 		} finally {
 			this.#pumping = false
+			this.#answerDrain()
 		}
 	}
 
@@ -386,7 +398,7 @@ export class RunSession {
 	 * @returns {Promise<string[]>} nodes that it made ready
 	 */
 	async route({ nodeId, wave, settled }) {
-		this.graph.wave = wave
+		this.graph.now = { wave, order: ++this.#results }
 		const waits = this.state.getAwaitingNodeIds().includes(nodeId)
 		const traverser = waits ? this.#router.withoutRouting() : this.graph
 		const runtime = waits ? this.#router.preview : this.#router
@@ -403,6 +415,11 @@ export class RunSession {
 		return this.graph.getReadyNodes().map((ready) => ready.nodeId)
 	}
 
+	/** In memory a run ends with the wave in which a node awaits, and with it what its edges have rewritten. */
+	endPreviews() {
+		this.#router.endPreviews()
+	}
+
 	/**
 	 * Asks a subclass's `isReadyForFanIn` about a join that the graph calls ready.
 	 * @param {string} nodeId
@@ -413,7 +430,7 @@ export class RunSession {
 		try {
 			return (await ask(this.#runId, this.graph.getDynamicBlueprint(), nodeId)) !== false
 		} catch (error) {
-			await this.route({ nodeId, wave: this.graph.wave, settled: rejected(nodeId, error) })
+			await this.route({ nodeId, wave: this.graph.now.wave, settled: rejected(nodeId, error) })
 			return false
 		}
 	}
@@ -479,8 +496,7 @@ export class RunSession {
 		// As in memory: without an output of its own a resume keeps what the node has left, e.g. what a sleep passes on.
 		const value = output === undefined ? this.#context.read(`_outputs.${nodeId}`) : output
 		const ready = await this.route({ nodeId, wave, settled: succeeded(nodeId, { output: value, action }) })
-		const held = this.#schedule instanceof WaveSchedule ? this.#schedule.resumed() : []
-		await this.#schedule.admitReady([...held, ...ready], wave)
+		await this.#schedule.admitReady([...this.#schedule.resumed(), ...ready], nodeId)
 	}
 
 	// Steps.
@@ -526,8 +542,10 @@ export class RunSession {
 			schedule: this.#schedule.name,
 			last: this.#lastVisit,
 			due: unlessEmpty(Array.from(this.visits.values(), dueRecord)),
-			done: flatPairs(graph.completed),
+			results: this.#results,
+			done: flatMoments(graph.completed),
 			inputs: unlessEmpty([...graph.rewritten]),
+			from: unlessEmpty([...graph.inputWaves]),
 			dynamic: unlessEmpty([...graph.dynamic.values()]),
 			errors: unlessEmpty(state.getErrors().map((error) => this.#errorRecord(error))),
 			fallback: state.getAnyFallbackExecuted() ? 1 : undefined,
@@ -575,8 +593,31 @@ export class RunSession {
 			const { visits, recorded } = /** @type {any} */ (this.#announced.shift())
 			if (this.#env.adapterBus) this.#emitJobs(visits, recorded)
 			if (this.#announced.length === 0 && this.#ended) this.#emitFinish()
-			if (visits.length > 0) this.#schedule.start(visits)
+			if (visits.length > 0) this.#startLocally(visits)
 		}
+	}
+
+	/** @param {Visit[]} visits whose announcement is durable */
+	#startLocally(visits) {
+		if (this.#env.localStarts) this.#schedule.start(visits)
+	}
+
+	/** @param {number[]} numbers of visits whose job message arrived, where starts are not local */
+	startVisits(numbers) {
+		const visits = numbers.map((number) => this.visits.get(number)).filter((visit) => visit && !visit.started)
+		if (visits.length > 0) this.#schedule.start(/** @type {Visit[]} */ (visits))
+	}
+
+	/** The partition is given up: what runs may end and be recorded, nothing starts. */
+	drain() {
+		if (this.#draining === 'no') this.#draining = 'asked'
+		this.#answerDrain()
+	}
+
+	#answerDrain() {
+		if (this.#draining !== 'asked' || this.#pumping || this.#settled.length > 0 || this.running > 0) return
+		this.#draining = 'answered'
+		this.#env.native.drained(this.#handle)
 	}
 
 	/** @param {string[]} changes */
@@ -693,6 +734,8 @@ export class RunSession {
 class Router {
 	#runtime
 	#graph
+	/** Inputs that previews have rewritten, as they were. @type {Map<any, any>} */
+	#previewed = new Map()
 
 	/** @param {import('flowcraft').FlowRuntime<any, any>} runtime @param {RunGraph} graph */
 	constructor(runtime, graph) {
@@ -701,7 +744,7 @@ class Router {
 		/** For nodes that await: the context gets what memory would write, the graph stays as it is. */
 		this.preview = {
 			determineNextNodes: this.determineNextNodes.bind(this),
-			applyEdgeTransform: this.#applyAndRestore.bind(this),
+			applyEdgeTransform: this.#applyForNow.bind(this),
 		}
 	}
 
@@ -712,16 +755,36 @@ class Router {
 
 	/** @param {any} edge @param {any} result @param {any} target @param {any[]} rest */
 	async applyEdgeTransform(edge, result, target, ...rest) {
-		const { inputs } = target
-		await /** @type {any} */ (this.#runtime).applyEdgeTransform(edge, result, target, ...rest)
-		if (target.inputs !== inputs) this.#graph.rewrite(target.id, target.inputs)
+		const rewrites = target.inputs === undefined || edge.transform !== undefined
+		if (!this.#isOvertaken(target.id)) {
+			await /** @type {any} */ (this.#runtime).applyEdgeTransform(edge, result, target, ...rest)
+		}
+		if (rewrites) this.#graph.rewrite(target.id, `_inputs.${target.id}`)
+	}
+
+	/**
+	 * The last edge into a node writes its input: the last in memory's order, not the one of the slowest predecessor.
+	 * @param {string} nodeId
+	 */
+	#isOvertaken(nodeId) {
+		const { now, inputWaves } = this.#graph
+		if (!this.#graph.isContested(nodeId) || this.#graph.isAnyJoin(nodeId)) return false
+		if ((inputWaves.get(nodeId) ?? 0) > now.wave) return true
+		inputWaves.set(nodeId, now.wave)
+		return false
 	}
 
 	/** @param {any} edge @param {any} result @param {any} target @param {any[]} rest */
-	async #applyAndRestore(edge, result, target, ...rest) {
+	async #applyForNow(edge, result, target, ...rest) {
 		const { inputs } = target
 		await /** @type {any} */ (this.#runtime).applyEdgeTransform(edge, result, target, ...rest)
-		target.inputs = inputs
+		if (target.inputs !== inputs && !this.#previewed.has(target)) this.#previewed.set(target, inputs)
+	}
+
+	/** Takes back what previews have rewritten. */
+	endPreviews() {
+		for (const [target, inputs] of this.#previewed) if (!this.#graph.rewritten.has(target.id)) target.inputs = inputs
+		this.#previewed.clear()
 	}
 
 	/** A traverser that completes nothing and readies nothing. */

@@ -39,6 +39,9 @@ impl Machine {
             // A partition that is given up begins nothing: the message stays incomplete and is
             // delivered to the next owner.
             Received::New if partition.state == PartitionState::Draining => {}
+            // Our own message of a visit that is in work: its holders complete it. Where starts are not local,
+            // its arrival is what starts the visit.
+            Received::New if self.config.local_starts && partition.holds.contains_key(&message.offset) => self.counters.own_duplicates += 1,
             Received::New if self.config.serial => self.backlog.push_back(message),
             Received::New => self.admit(message),
         }
@@ -180,6 +183,8 @@ impl Machine {
                 document: Document::default(),
                 checkpoint: String::new(),
                 clock: WriteClock::default(),
+                stored_micros: None,
+                writing_micros: 0,
                 queued: None,
                 writing: None,
                 anchors: Vec::new(),

@@ -229,7 +229,8 @@ struct Partition {
     ledger: Ledger,
     // Messages that came before the lease.
     aside: Vec<RawMessage>,
-    // How many hold each received, incomplete offset.
+    // How many hold each incomplete offset. An own message that was acknowledged and not read yet has
+    // holders, too: it may be all that brings its run back.
     holds: HashMap<i64, u32>,
     runs: HashSet<u32>,
 }
@@ -263,8 +264,6 @@ struct Visit {
     done: bool,
     // Token of its message on the way.
     sending: Option<u64>,
-    // Where its message lies.
-    sent: Option<(i32, i64)>,
     // A message asked for it before it was durable, or starts are not local.
     asked: bool,
     // Submissions that asked for this very visit; inherited ones end with the acknowledgement.
@@ -310,6 +309,10 @@ struct Run {
     document: Document,
     checkpoint: String,
     clock: WriteClock,
+    // The write time of the row as we know it; the clock also counts touches of the status row.
+    stored_micros: Option<i64>,
+    // Timestamp of the write in flight.
+    writing_micros: i64,
     // Steps handed over since the write in flight was taken.
     queued: Option<Batch>,
     writing: Option<Batch>,
@@ -468,7 +471,10 @@ impl Machine {
                 });
                 if left == Some(0) {
                     partition.holds.remove(&offset);
-                    partition.ledger.complete(offset);
+                    // An own message may be done with before it was read.
+                    if !partition.ledger.complete_ahead(offset) {
+                        partition.ledger.complete(offset);
+                    }
                     self.serial_done(anchor);
                 }
             }

@@ -44,6 +44,7 @@ impl Machine {
             }
         };
         run.clock = WriteClock::above(write_micros);
+        run.stored_micros = write_micros;
         run.document = stored.document;
         run.checkpoint = stored.checkpoint.clone().unwrap_or_default();
         run.phase = Phase::Opening;
@@ -254,15 +255,27 @@ impl Machine {
         if sending.recorded {
             return self.forget_duplicate(delivered);
         }
+        if let Some(visit) = self.runs.get_mut(&sending.handle).and_then(|run| run.visits.get_mut(&sending.visit)) {
+            visit.sending = None;
+        }
+        let ahead = self.ahead_anchor(delivered);
         let Some(visit) = self.runs.get_mut(&sending.handle).and_then(|run| run.visits.get_mut(&sending.visit)) else { return };
-        visit.sending = None;
-        visit.sent = delivered;
-        let (own, inherited) = std::mem::take(&mut visit.anchors).into_iter().partition(|anchor| match submission_of(*anchor) {
-            Some(submission) => visit.submissions.contains(&submission),
-            None => is_at(*anchor, delivered),
-        });
+        let (mut own, inherited): (Vec<Anchor>, Vec<Anchor>) =
+            std::mem::take(&mut visit.anchors).into_iter().partition(|anchor| match submission_of(*anchor) {
+                Some(submission) => visit.submissions.contains(&submission),
+                None => is_at(*anchor, delivered),
+            });
+        own.extend(ahead);
         visit.anchors = own;
+        ahead.into_iter().for_each(|anchor| self.hold(anchor));
         self.release_all(inherited);
+    }
+
+    // The anchor of a message of ours that was acknowledged and not read yet.
+    fn ahead_anchor(&self, delivered: Option<(i32, i64)>) -> Option<Anchor> {
+        let (number, offset) = delivered?;
+        let partition = self.partitions.get(&number).filter(|partition| !partition.ledger.has_received(offset))?;
+        Some(Anchor::Log { partition: number, epoch: partition.epoch, offset })
     }
 
     // The visit of this message is recorded: when it comes, it costs nothing.
