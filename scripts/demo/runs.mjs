@@ -34,7 +34,7 @@ export function createAdapter({ env, names, journal, pauseMs, log }) {
 			// A demo that was killed and starts again takes the place of its former self, instead of waiting for its end.
 			groupInstanceId: names.group,
 		},
-		cassandraClient: { contactPoints: env.CASSANDRA_CONTACT_POINTS },
+		cassandraClient: { contactPoints: env.CASSANDRA_CONTACT_POINTS, localDataCenter: env.CASSANDRA_DATACENTER },
 		coordinationStore: env.REDIS_URL,
 		keyspace: names.keyspace,
 		contextTableName: CONTEXTS,
