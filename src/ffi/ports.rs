@@ -47,6 +47,8 @@ fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> R
         KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink()),
         KafkaConfig::Native { settings } => {
             let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };
+            // `start()` gives up at its limit without knowing why; the answer that names the broker comes before it.
+            let patience = patience.saturating_sub((patience / 10).min(Duration::from_secs(1)));
             let log = KafkaLog::new((**settings).clone(), topics, Some(Arc::new(JsTokens::new(bridge.clone()))), patience)?;
             (log.source, log.sink)
         }
