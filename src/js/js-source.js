@@ -78,18 +78,22 @@ export class JsSource {
 		return this.#connected
 	}
 
-	/**
-	 * @param {JobHandler} handler
-	 * @param {() => void} onSubscribed called before the first job can arrive
-	 */
-	async start(handler, onSubscribed) {
+	/** Reaches the brokers. */
+	async connect() {
 		const { topic } = this.#ends()
 		const consumer = present(this.#ends().consumer)
 		await this.connectProducer()
 		await consumer.connect()
 		await consumer.subscribe({ topic, fromBeginning: false })
-		onSubscribed()
-		await consumer.run({
+	}
+
+	/**
+	 * Joins the group, and calls `handler` for each job.
+	 *
+	 * @param {JobHandler} handler
+	 */
+	async run(handler) {
+		await present(this.#ends().consumer).run({
 			partitionsConsumedConcurrently: 1,
 			eachMessage: (delivery) => this.#take(delivery, handler),
 		})

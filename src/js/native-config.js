@@ -37,6 +37,14 @@ export const isKafkaSettings = (value) =>
 	typeof value === 'string' || Array.isArray(value) || (isPlain(value) && typeof value.producer !== 'function')
 
 /**
+ * @typedef {{ producer: () => any, consumer: (options: { groupId: string }) => any }} KafkaLike
+ *
+ * @param {unknown} kafka
+ * @returns {kafka is KafkaLike} a kafkajs client, or what stands in for one
+ */
+export const isKafkaLike = (kafka) => !isKafkaSettings(kafka) && !isEmbedded(kafka)
+
+/**
  * @param {Plan} plan
  * @param {unknown} object
  * @param {string} path
@@ -124,6 +132,8 @@ const withTable = (part, settings, table) => {
 		throw optionError('options.keyspace', 'missing', 'Give the keyspace that holds your tables')
 	}
 	if (settings[table] === undefined) throw optionError(`options.${table}Name`, 'missing', 'Give the name of the table')
+	// The embedded backend has no keyspaces: its tables go by their full names.
+	if (part.kind === 'embedded') return { ...part, table: `${settings.keyspace}.${settings[table]}` }
 	return { ...part, keyspace: settings.keyspace, table: settings[table] }
 }
 
