@@ -78,7 +78,7 @@ async function readCurrent(stateFolder) {
 }
 
 /** By renaming: a start that is killed here leaves the old file or the new one, not half of it. */
-async function writeCurrent(stateFolder, { isResumed, ...demo }) {
+async function writeCurrent(stateFolder, { isResumed: _isResumed, ...demo }) {
 	const path = join(stateFolder, 'current.json')
 	await writeFile(`${path}.new`, JSON.stringify(demo))
 	await rename(`${path}.new`, path)
