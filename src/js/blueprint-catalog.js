@@ -2,7 +2,7 @@
  * The registered blueprints, each sanitised and analysed once. What users registered is never changed.
  */
 import { analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
-import { RunGraph } from './run-graph.js'
+import { RunGraph, shapeOf } from './run-graph.js'
 
 /**
  * @typedef {object} CatalogEntry
@@ -58,11 +58,13 @@ function analyse(id, source) {
 		startSet: [],
 		entryNodes: new Set(),
 		nodeIds: new Set(),
-		graph: () => new RunGraph(entry.blueprint),
+		graph: () => new RunGraph(entry.blueprint, shapeOf(entry.blueprint)),
 	}
 	try {
 		entry.blueprint = sanitizeBlueprint(source)
 		entry.nodeIds = new Set(entry.blueprint.nodes.map((node) => node.id))
+		const shape = shapeOf(entry.blueprint)
+		entry.graph = () => new RunGraph(entry.blueprint, shape)
 		const first = entry.graph()
 		entry.startSet = first.getReadyNodes().map(({ nodeId }) => nodeId)
 		entry.entryNodes = new Set([...entry.startSet, ...analyzeBlueprint(entry.blueprint).startNodeIds])

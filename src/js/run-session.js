@@ -315,7 +315,7 @@ export class RunSession {
 		}
 		this.#gate.leave()
 		if (this.closed || this.#ended) return
-		this.#context.release(context.held)
+		visit.context = context
 		visit.settled = /** @type {Settled} */ (settled)
 		visit.awaits = state.marked !== undefined
 		// What failed under an abort signal may have failed because of it: it stays due, for whoever has the run next.
@@ -385,6 +385,7 @@ export class RunSession {
 		while (this.#settled.length > 0 && recorded.length < MAX_RESULTS_PER_STEP) {
 			const visit = /** @type {Visit} */ (this.#settled.shift())
 			this.visits.delete(visit.number)
+			if (visit.context) this.#context.record(visit.context)
 			await this.#schedule.record(visit)
 			await this.#noteWaits(visit.wave)
 			recorded.push(visit)
@@ -525,6 +526,7 @@ export class RunSession {
 		if (this.closed || this.#ended) return
 		this.#env.logger.error(`[KafkaAdapter] Run '${this.#runId}' ended: ${messageOf(error)}`)
 		const dropped = [...this.visits.values()]
+		for (const visit of [...dropped, ...this.#settled]) if (visit.context) this.#context.record(visit.context)
 		this.visits.clear()
 		this.#fresh = []
 		this.#settled = []

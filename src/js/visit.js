@@ -16,6 +16,8 @@ export class Visit {
 	startedAt = 0
 	/** @type {Settled | undefined} */
 	settled = undefined
+	/** @type {import('./run-context.js').VisitContext | undefined} */
+	context = undefined
 	/** @type {AbortController | undefined} */
 	abort = undefined
 
