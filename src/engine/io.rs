@@ -71,6 +71,15 @@ impl Io {
         });
     }
 
+    pub(super) fn find_end(&self, handle: u32, partition: i32) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            // Without an answer an adopted run would never end, so this is asked until there is one.
+            let end = io.persist("kafka", || io.ports.source.end_offset(partition)).await.unwrap_or(None);
+            io.report(Event::EndFound(handle, end));
+        });
+    }
+
     pub(super) fn write(&self, handle: u32, partition: i32, write: ContextWrite, verify: Option<i64>) {
         let io = self.clone();
         tokio::spawn(async move {

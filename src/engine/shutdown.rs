@@ -54,7 +54,7 @@ impl Stopping {
     }
 
     /// Partitions whose nodes are to be aborted now, once.
-    pub(super) fn to_abort(&mut self, now: Moment) -> Vec<i32> {
+    pub(super) fn take_overdue(&mut self, now: Moment) -> Vec<i32> {
         if self.aborted || now.after(ABORT_BEFORE) < self.deadline {
             return Vec::new();
         }

@@ -16,7 +16,7 @@ use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{Action, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
-use crate::ports::{Delivered, DeadLetter, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession};
+use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession};
 
 /// How often offsets are committed, at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +37,7 @@ pub(super) enum Event {
     Written(u32, Result<(), FlowError>),
     Foreign(u32, Option<StoredContext>),
     Published(u32),
+    EndFound(u32, Option<i64>),
     Sent(u64, Delivered),
     SendAgain(u64, OutboundJob, u32),
     Buried(u64),
@@ -256,6 +257,7 @@ impl Worker {
             Event::Written(handle, result) => self.machine.written(handle, result, now),
             Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
             Event::Published(handle) => self.machine.published(handle, now),
+            Event::EndFound(handle, end) => self.machine.end_found(handle, end),
             Event::Sent(token, delivered) => self.machine.sent(token, delivered),
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
             Event::Buried(token) => self.machine.buried(token),
@@ -275,7 +277,9 @@ impl Worker {
             }
             SourceEvent::Revoking { partitions, done } => self.revoke(partitions, done, now),
             SourceEvent::Lost(partitions) => {
-                self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] partitions {partitions:?} were lost; their unrecorded work is done again elsewhere"));
+                self.ports
+                    .host
+                    .log(LogLevel::Warn, format!("[KafkaAdapter] partitions {partitions:?} were lost; their unrecorded work is done again elsewhere"));
                 for partition in partitions {
                     self.keeper.cancel(partition);
                     self.machine.forget_partition(partition, "partition lost");
@@ -388,7 +392,7 @@ impl Worker {
         self.machine.tick(now);
         self.overdue_revocations(now.moment);
         if let Some(stopping) = &mut self.stopping {
-            let partitions = stopping.to_abort(now.moment);
+            let partitions = stopping.take_overdue(now.moment);
             for partition in partitions {
                 self.machine.abort(partition, "the worker stops");
             }
@@ -451,12 +455,16 @@ impl Worker {
             Action::Load { handle, run } => self.io.load(handle, run),
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
+            Action::FindEnd { handle, partition } => self.io.find_end(handle, partition),
             Action::Touch { run, timestamp_micros } => self.io.touch(run, timestamp_micros),
             Action::Send { token, job } => self.io.send(token, job, 0),
             Action::Bury { token, letter } => {
                 self.ports.host.log(
                     LogLevel::Error,
-                    format!("[KafkaAdapter] message {}[{}]@{} goes to dead letters: {} {}", self.settings.topic, letter.message.partition, letter.message.offset, letter.code, letter.reason),
+                    format!(
+                        "[KafkaAdapter] message {}[{}]@{} goes to dead letters: {} {}",
+                        self.settings.topic, letter.message.partition, letter.message.offset, letter.code, letter.reason
+                    ),
                 );
                 self.io.bury(token, letter, 0);
             }

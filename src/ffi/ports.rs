@@ -41,9 +41,12 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Port
     })
 }
 
-fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn JobSource>, Arc<dyn JobSink>), FlowError> {
+// Both ends of a job log.
+type JobLog = (Arc<dyn JobSource>, Arc<dyn JobSink>);
+
+fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<JobLog, FlowError> {
     let js_sink = || Arc::new(JsSink::new(bridge.clone(), tokio::runtime::Handle::current()));
-    let (source, sink): (Arc<dyn JobSource>, Arc<dyn JobSink>) = match &config.kafka {
+    let (source, sink): JobLog = match &config.kafka {
         KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink()),
         KafkaConfig::Native { settings } => {
             let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };

@@ -26,6 +26,7 @@ impl Machine {
                 Some(_) => self.receive(message, now),
             }
         }
+        self.note_ends();
         self.regulate();
         self.pump();
     }
@@ -106,7 +107,8 @@ impl Machine {
 
     /// A job handed in by JavaScript (`processJobs` or `handleJob` overridden).
     pub fn submit(&mut self, submission: u64, job: Job) {
-        let partition = if self.partitions.contains_key(&VIRTUAL_PARTITION) { VIRTUAL_PARTITION } else { home_partition(job.run.as_bytes(), self.partition_count) };
+        let partition =
+            if self.partitions.contains_key(&VIRTUAL_PARTITION) { VIRTUAL_PARTITION } else { home_partition(job.run.as_bytes(), self.partition_count) };
         let anchor = Anchor::Submitted(submission);
         self.hold(anchor);
         if self.partitions.get(&partition).is_none_or(|p| p.state != PartitionState::Active) {
@@ -193,6 +195,7 @@ impl Machine {
                 touched_at: None,
                 verified_at: Moment::default(),
                 drained: false,
+                adoption: super::Adoption::No,
                 refused: None,
             },
         );
@@ -212,6 +215,11 @@ impl Machine {
             if ask(visit) && !self.config.local_starts {
                 start.push(*number);
             }
+        }
+        if attached == 0 && run.adoption != super::Adoption::No {
+            // Perhaps due without our knowing: the session decides, and the message waits for the outcome.
+            run.anchors.push(anchor);
+            return self.tell(ToSession::Stray { handle, node: node.to_owned() });
         }
         if attached == 0 {
             self.counters.stale += 1;

@@ -177,6 +177,13 @@ pub enum Action {
         /// What it became.
         result: Result<(), FlowError>,
     },
+    /// Find the end of a partition's log; answer with [`Machine::end_found`].
+    FindEnd {
+        /// Run handle.
+        handle: u32,
+        /// Partition.
+        partition: i32,
+    },
     /// Stop fetching.
     Pause(Vec<i32>),
     /// Go on fetching.
@@ -298,6 +305,20 @@ struct Batch {
     unchanged: bool,
 }
 
+// A run without checkpoint and with outputs was begun by JavaScript workers: what is due in it stands
+// in messages, of which some may lie further back (G12).
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Adoption {
+    // Ours from the start.
+    No,
+    // The end of the log is being looked up.
+    Asking,
+    // Messages below this offset are still to be read.
+    Until(i64),
+    // Every message of before was read.
+    Complete,
+}
+
 #[derive(Debug)]
 struct Run {
     id: String,
@@ -324,6 +345,7 @@ struct Run {
     // When the copy was last known to be the stored one.
     verified_at: Moment,
     drained: bool,
+    adoption: Adoption,
     // Messages to bury once the refusal is published.
     refused: Option<(&'static str, String)>,
 }

@@ -1,7 +1,7 @@
 //! The life of a run in this worker: lane, load, open, refuse, end.
 
 use super::intake::submission_of;
-use super::{Action, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
+use super::{Action, Adoption, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
 use crate::kernel::error::{Code, FlowError};
@@ -51,6 +51,11 @@ impl Machine {
         run.opened_at = now.moment;
         run.verified_at = now.moment;
         self.loaded_bytes += run.document.bytes();
+        let more_may_come = stored.checkpoint.is_none() && run.document.entries().any(|(key, _)| key.starts_with("_outputs."));
+        let partition = run.partition;
+        if more_may_come {
+            run.adoption = Adoption::Asking;
+        }
         let event = ToSession::Open {
             handle,
             run: run.id.clone(),
@@ -59,8 +64,35 @@ impl Machine {
             entries: run.document.entries().map(|(key, raw)| (key.to_owned(), raw.to_owned())).collect(),
             checkpoint: stored.checkpoint,
             existed,
+            more_may_come,
         };
         self.tell(event);
+        if more_may_come {
+            self.actions.push(Action::FindEnd { handle, partition });
+        }
+    }
+
+    /// The end of an adopted run's partition; `None` where the source cannot tell, which then counts as read.
+    pub fn end_found(&mut self, handle: u32, end: Option<i64>) {
+        let Some(run) = self.runs.get_mut(&handle).filter(|run| run.adoption == Adoption::Asking) else { return };
+        run.adoption = Adoption::Until(end.unwrap_or(0));
+        self.note_ends();
+    }
+
+    // Tells adopted runs whose partition was read far enough.
+    pub(super) fn note_ends(&mut self) {
+        let mut seen = Vec::new();
+        for (handle, run) in &mut self.runs {
+            if let Adoption::Until(end) = run.adoption
+                && self.partitions.get(&run.partition).is_none_or(|partition| end == 0 || partition.ledger.has_received(end - 1))
+            {
+                run.adoption = Adoption::Complete;
+                seen.push(*handle);
+            }
+        }
+        for handle in seen {
+            self.tell(ToSession::AllSeen { handle });
+        }
     }
 
     /// A session answered with the visits that are due.
@@ -82,7 +114,11 @@ impl Machine {
         for (number, node) in due {
             let asking: Vec<Anchor> = waiting.iter().filter(|message| message.node == node).map(|message| message.anchor).collect();
             let asked = !asking.is_empty();
-            if asked { start.push(number) } else { send.push(number) }
+            if asked {
+                start.push(number)
+            } else {
+                send.push(number)
+            }
             let submissions = asking.into_iter().filter_map(submission_of).collect();
             run.visits.insert(number, Visit { node, anchors: anchors.clone(), durable: true, asked, submissions, ..Visit::default() });
         }
@@ -134,7 +170,11 @@ impl Machine {
                 if seen.insert(anchor) { letters.push((anchor, rebuild(&id, &blueprint, &visit.node, anchor))) } else { spare.push(anchor) }
             }
         }
-        let error = FlowError::RunRefused { code: Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Internal), run: id.clone(), reason: reason.clone() };
+        let error = FlowError::RunRefused {
+            code: Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Internal),
+            run: id.clone(),
+            reason: reason.clone(),
+        };
         for (anchor, message) in letters {
             match anchor {
                 Anchor::Log { .. } => self.bury(anchor, DeadLetter { message, code, reason: reason.clone(), run: Some(id.clone()) }),
@@ -212,7 +252,9 @@ impl Machine {
                 .runs
                 .iter()
                 .filter(|(_, run)| run.partition == partition && run.phase == Phase::Open)
-                .flat_map(|(handle, run)| run.visits.iter().filter(|(_, v)| v.sending.is_none() && v.anchors.contains(&anchor)).map(|(number, _)| (*handle, *number)))
+                .flat_map(|(handle, run)| {
+                    run.visits.iter().filter(|(_, v)| v.sending.is_none() && v.anchors.contains(&anchor)).map(|(number, _)| (*handle, *number))
+                })
                 .collect();
             for (handle, number) in visits {
                 self.send_visit(handle, number);
@@ -298,5 +340,12 @@ fn rebuild(run: &str, blueprint: &str, node: &str, anchor: Anchor) -> RawMessage
         Anchor::Log { partition, offset, .. } => (partition, offset),
         Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
     };
-    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(run, blueprint, node).into_bytes()), hops: 0, timestamp_ms: None }
+    RawMessage {
+        partition,
+        offset,
+        key: Some(run.as_bytes().to_vec()),
+        value: Some(job::encode(run, blueprint, node).into_bytes()),
+        hops: 0,
+        timestamp_ms: None,
+    }
 }

@@ -239,14 +239,12 @@ impl World {
                 assert_eq!(letter.code, "ERR_JOB_NOT_JSON");
                 self.machine.buried(token);
             }
-            Action::Drained(partition) => {
-                if self.draining.remove(&partition) {
-                    self.commit();
-                    self.machine.forget_partition(partition, "given up");
-                    self.machine.assign(partition);
-                    self.read.insert(partition, usize::try_from(self.committed.get(&partition).copied().unwrap_or(0)).unwrap());
-                    self.machine.activate(partition, now);
-                }
+            Action::Drained(partition) if self.draining.remove(&partition) => {
+                self.commit();
+                self.machine.forget_partition(partition, "given up");
+                self.machine.assign(partition);
+                self.read.insert(partition, usize::try_from(self.committed.get(&partition).copied().unwrap_or(0)).unwrap());
+                self.machine.activate(partition, now);
             }
             _ => {}
         }
