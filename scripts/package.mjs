@@ -127,6 +127,9 @@ function verifyElf(addon, maxGlibc) {
 		([, version]) => version,
 	)
 	const highest = versions.sort(compareVersions).at(-1)
+	// glibc's symbols carry a version; one without is of a library that was not linked, and Node may well have it.
+	const wanted = lines(run('nm', ['-D', '--undefined-only', addon])).filter((line) => / U [^@]+$/.test(line))
+	if (highest) complain('would take symbols from whatever process it is in', wanted)
 	note(highest ? `needs glibc ${highest} or newer` : 'needs no glibc')
 	if (maxGlibc && highest && compareVersions(highest, maxGlibc) > 0)
 		throw new Error(`the module needs glibc ${highest}, and is to run with ${maxGlibc}`)
