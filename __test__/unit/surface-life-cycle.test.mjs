@@ -156,6 +156,28 @@ describe('stop', () => {
 		assert.deepEqual(adapter.health(), { state: 'idle' })
 	})
 
+	it('says how much was left at the deadline', async () => {
+		const adapter = new KafkaAdapter(plainOptions())
+		await adapter.start()
+		FakeWorker.made[0].stop = async () => '{"drained":false,"abandonedRuns":3}'
+		await adapter.stop({ deadlineMs: 50 })
+		const text = '[KafkaAdapter] 3 runs had nodes that did not end within 50 ms; they go on elsewhere'
+		assert.deepEqual(levels(adapter, 'warn'), [text])
+	})
+
+	it('ends a start that is under way', async () => {
+		let joined
+		FakeWorker.startOutcome = () => new Promise((resolve) => (joined = resolve))
+		const adapter = new KafkaAdapter(plainOptions())
+		const start = adapter.start()
+		await new Promise((resolve) => setImmediate(resolve))
+		const stop = adapter.stop()
+		joined()
+		await assert.rejects(start, { code: 'ERR_NOT_RUNNING' })
+		await stop
+		assert.equal(adapter.isRunning, false)
+	})
+
 	it('refuses a deadline that is none', async () => {
 		await assert.rejects(new KafkaAdapter(plainOptions()).stop({ deadlineMs: -1 }), { code: 'ERR_OPTION' })
 	})

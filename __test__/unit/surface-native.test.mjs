@@ -150,6 +150,13 @@ describe('stores on their own', () => {
 		assert.equal(FakeRedis.connections.length, 2)
 	})
 
+	it('refuse a time to live that Redis would refuse', async () => {
+		const store = new RedisCoordinationStore('redis://h')
+		for (const work of [() => store.increment('k', 1.5), () => store.extendTTL('k', NaN)]) {
+			await assert.rejects(work(), { code: 'ERR_OPTION', message: /^ttlSeconds: .* is not a whole number/ })
+		}
+	})
+
 	it('try again after a connection that failed', async () => {
 		const connect = FakeCassandra.connect
 		const context = new CassandraContext('run', { client: cassandraClient(), keyspace: 'ks', tableName: 't' })

@@ -219,11 +219,21 @@ export class LifeCycle {
 		// A start that still reads its settings has no worker yet.
 		if (!this.#worker) await this.#working?.catch(() => undefined)
 		const worker = this.#worker
-		const steps = [() => worker?.stop(deadlineMs), () => this.#source.stop(), () => this.#source.close()]
-		const failures = await inTurn(steps)
+		const drain = async () => this.#report(await worker?.stop(deadlineMs), deadlineMs)
+		const failures = await inTurn([drain, () => this.#source.stop(), () => this.#source.close()])
 		this.#forget()
 		this.#host.isRunning(false)
 		if (failures.length > 0) throw failures[0]
+	}
+
+	/**
+	 * @param {{ abandonedRuns?: number } | undefined} report
+	 * @param {number} deadlineMs
+	 */
+	#report(report, deadlineMs) {
+		if (!report?.abandonedRuns) return
+		const text = `${report.abandonedRuns} runs had nodes that did not end within ${deadlineMs} ms; they go on elsewhere`
+		this.#host.logger().warn(`[KafkaAdapter] ${text}`)
 	}
 
 	/** @returns {WorkerHealth} */

@@ -73,7 +73,7 @@ export class Worker {
 
 	/**
 	 * @param {number} deadlineMs
-	 * @returns {Promise<unknown>} the report
+	 * @returns {Promise<{ drained: boolean, abandonedRuns: number }>}
 	 */
 	async stop(deadlineMs) {
 		this.#isStopped = true
