@@ -240,6 +240,27 @@ describe('a kafkajs-like object that is not genuine', () => {
 		await adapter.stop()
 	})
 
+	it('takes the dead letters of the engine', async () => {
+		const kafka = mockKafka()
+		const adapter = new KafkaAdapter(plainOptions({ kafka }))
+		await adapter.start()
+		const [value, key] = ['{"x":"ü"}', 'run'].map((text) => Buffer.from(text).toString('hex'))
+		const letter = { value, key, partition: 2, offset: 9, code: 'ERR_NODE_UNKNOWN', reason: 'no such node', run: 'run' }
+		await FakeWorker.made[0].request('sink.deadLetter', letter)
+		const [, { topic, messages }] = kafka.calls.at(-1)
+		assert.equal(topic, 'flowcraft-jobs.dead-letters')
+		assert.deepEqual([String(messages[0].value), String(messages[0].key)], ['{"x":"ü"}', 'run'])
+		assert.deepEqual(messages[0].headers, {
+			'flowcraft-code': 'ERR_NODE_UNKNOWN',
+			'flowcraft-reason': 'no such node',
+			'flowcraft-topic': 'flowcraft-jobs',
+			'flowcraft-partition': '2',
+			'flowcraft-offset': '9',
+			'flowcraft-run': 'run',
+		})
+		await adapter.stop()
+	})
+
 	it('never sees an error that kafkajs takes for a reason to stop for good', async () => {
 		const kafka = mockKafka()
 		class Failing extends KafkaAdapter {

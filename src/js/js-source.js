@@ -149,9 +149,9 @@ export class JsSource {
 
 	/**
 	 * @param {{ key?: Uint8Array | null, value: Uint8Array | null, partition: number, offset: string | number,
-	 *   code: string, reason: string }} letter
+	 *   code: string, reason: string, run?: string | null }} letter
 	 */
-	async deadLetter({ key, value, partition, offset, code, reason }) {
+	async deadLetter({ key, value, partition, offset, code, reason, run }) {
 		const { producer, topic, deadLetterTopic } = this.#ends()
 		const headers = {
 			'flowcraft-code': code,
@@ -159,6 +159,7 @@ export class JsSource {
 			'flowcraft-topic': topic,
 			'flowcraft-partition': String(partition),
 			'flowcraft-offset': String(offset),
+			...(run ? { 'flowcraft-run': run } : {}),
 		}
 		await this.connectProducer()
 		await present(producer).send({ topic: deadLetterTopic, messages: [{ key, value, headers }] })
