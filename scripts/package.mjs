@@ -86,6 +86,8 @@ function keepDebugInfo(built, addon, debug) {
 		run('dsymutil', [built, '-o', `${kept}.dSYM`])
 		copyFileSync(built, next)
 		run('strip', ['-x', next])
+		// Apple silicon loads nothing whose signature is that of other bytes.
+		run('codesign', ['--force', '--sign', '-', next])
 	} else {
 		copyFileSync(built, next)
 		copyIfSame(built, '.dll', '.pdb', `${kept}.pdb`)
