@@ -22,7 +22,10 @@ async function oracle({ blueprint, initial, ignore }, profile) {
 	const expected = comparable(await runInMemory(blueprint, randomRuntime(), initial), ignore)
 	if (profile === 'wave') return expected
 	for (let variant = 1; variant < VARIANTS; variant++) {
-		const other = comparable(await runInMemory(blueprint, randomRuntime(variant), initial, { concurrency: 100 }), ignore)
+		const other = comparable(
+			await runInMemory(blueprint, randomRuntime(variant), initial, { concurrency: 100 }),
+			ignore,
+		)
 		if (!isDeepStrictEqual(other, expected)) return undefined
 	}
 	return expected

@@ -50,7 +50,11 @@ export function published(data, blueprint, initial = {}) {
 /** @param {any[]} [errors] */
 function errorLines(errors = []) {
 	// After some errors of a process V8 loses the child's message, and Flowcraft says `Unknown error` (spec 4.9).
-	return errors.map(({ nodeId, originalError }) => `${nodeId}: ${originalError.message.replace(/(Status: failed\.) Error: .*/, '$1')}`.replace(UUID, '*')).sort()
+	return errors
+		.map(({ nodeId, originalError }) =>
+			`${nodeId}: ${originalError.message.replace(/(Status: failed\.) Error: .*/, '$1')}`.replace(UUID, '*'),
+		)
+		.sort()
 }
 
 /** Bookkeeping keys that belong to the user here. @param {any} blueprint @param {Record<string, any>} initial */
@@ -68,7 +72,10 @@ function project(value) {
 /** @param {Record<string, any>} context @param {string[]} kept */
 function canonical(context, kept) {
 	const entries = Object.entries(context).filter(([key]) => !BOOKKEEPING.includes(key) || kept.includes(key))
-	const masked = (/** @type {any} */ value) => JSON.stringify(value).replace(UUID, '*').replace(/("_executionId":)"[^"]+"/g, '')
+	const masked = (/** @type {any} */ value) =>
+		JSON.stringify(value)
+			.replace(UUID, '*')
+			.replace(/("_executionId":)"[^"]+"/g, '')
 	entries.sort((a, b) => {
 		const [x, y] = [masked(a), masked(b)]
 		return x < y ? -1 : x > y ? 1 : 0
@@ -76,10 +83,12 @@ function canonical(context, kept) {
 	/** @type {Map<string, string>} */
 	const names = new Map()
 	// A subflow's whole context may be an output: its `_executionId` is the run's.
-	const text = JSON.stringify(entries).replace(/("_executionId":)"[^"]+"/g, '$1"run"').replace(UUID, (uuid) => {
-		if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
-		return /** @type {string} */ (names.get(uuid))
-	})
+	const text = JSON.stringify(entries)
+		.replace(/("_executionId":)"[^"]+"/g, '$1"run"')
+		.replace(UUID, (uuid) => {
+			if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
+			return /** @type {string} */ (names.get(uuid))
+		})
 	// When a sleep wakes up depends on when it began.
 	return Object.fromEntries(JSON.parse(text.replace(/("wakeUpAt":)"[^"]+"/g, '$1"then"')))
 }

@@ -11,7 +11,20 @@ import { FlowcraftError, UnsafeEvaluator } from 'flowcraft'
 const UUID = /[0-9a-f]{8}-[0-9a-f-]{27}/g
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-const PLAIN = ['value', 'value', 'value', 'value', 'undefined', 'empty', 'void', 'fail', 'action', 'action', 'null', 'text']
+const PLAIN = [
+	'value',
+	'value',
+	'value',
+	'value',
+	'undefined',
+	'empty',
+	'void',
+	'fail',
+	'action',
+	'action',
+	'null',
+	'text',
+]
 const SPECIAL = ['loop', 'batch', 'subflow', 'fatal', 'missing', 'retry', 'dynamic', 'writes']
 const RACING = ['keys', 'counter', 'mutates', 'wait', 'sleep', 'alias']
 
@@ -29,7 +42,19 @@ const node = (/** @type {string[]} */ kinds) =>
 const edge = fc.record({
 	from: fc.nat(9),
 	to: fc.nat(9),
-	type: fc.constantFrom('plain', 'plain', 'plain', 'plain', 'action', 'other', 'true', 'false', 'transform', 'context', 'twice'),
+	type: fc.constantFrom(
+		'plain',
+		'plain',
+		'plain',
+		'plain',
+		'action',
+		'other',
+		'true',
+		'false',
+		'transform',
+		'context',
+		'twice',
+	),
 })
 
 /** @param {'eager' | 'wave'} profile @param {{ racing?: boolean }} [options] nodes that read or change what others see */
@@ -65,14 +90,16 @@ export function buildBlueprint(spec) {
 	for (const target of nodes) {
 		const sources = predecessors(target.id, all)
 		// Of two transforms into one node the second sees the first one's result (row 20): their order matters.
-		if (spec.profile === 'eager' && sources.size > 1) for (const one of edges) if (one.target === target.id) delete one.transform
+		if (spec.profile === 'eager' && sources.size > 1)
+			for (const one of edges) if (one.target === target.id) delete one.transform
 		// An eager `any` join does not wait for the end of the wave: what it reads of its sources is a race.
 		if (spec.profile === 'eager' && target.config?.joinStrategy === 'any') {
 			target.params.blind = true
 			ignore.add(`_inputs.${target.id}`)
 			continue
 		}
-		if (sources.size > 1 && target.params?.explicit) target.inputs = Object.fromEntries([...sources].map((id) => [id, id]))
+		if (sources.size > 1 && target.params?.explicit)
+			target.inputs = Object.fromEntries([...sources].map((id) => [id, id]))
 	}
 	return {
 		blueprint: { id: 'random', nodes, edges: all },
@@ -85,7 +112,12 @@ export function buildBlueprint(spec) {
 /** @param {any} spec @param {string} id @returns {any} */
 function part(spec, id) {
 	const { kind, delay, any, explicit, items, failing } = spec
-	const body = (/** @type {string} */ name, /** @type {any} */ params = {}) => ({ id: name, uses: 'body', params: { kind, delay, explicit, name, ...params }, config: {} })
+	const body = (/** @type {string} */ name, /** @type {any} */ params = {}) => ({
+		id: name,
+		uses: 'body',
+		params: { kind, delay, explicit, name, ...params },
+		config: {},
+	})
 	if (kind === 'loop') {
 		return {
 			entry: `${id}_i`,
@@ -96,7 +128,12 @@ function part(spec, id) {
 				body(`${id}_e`, { kind: 'same' }),
 				// Without a break edge a loop never ends.
 				body(`${id}_b`, { kind: 'text' }),
-				{ id, uses: 'loop-controller', params: { condition: `(context["${id}_e"] || 0) < ${items}` }, config: { joinStrategy: 'any' } },
+				{
+					id,
+					uses: 'loop-controller',
+					params: { condition: `(context["${id}_e"] || 0) < ${items}` },
+					config: { joinStrategy: 'any' },
+				},
 			],
 			edges: [
 				// Edges from outside lead to the controller, as Flowcraft asks.
@@ -114,8 +151,22 @@ function part(spec, id) {
 			exit: `${id}_gather`,
 			nodes: [
 				{ id: `${id}_list`, uses: 'body', params: { kind: 'list', items, delay, name: `${id}_list` }, config: {} },
-				{ id: `${id}_scatter`, uses: 'batch-scatter', inputs: `${id}_list`, params: { workerUsesKey: failing === 0 ? 'badWorker' : 'worker', gatherNodeId: `${id}_gather`, outputKey: `${id}_out` } },
-				{ id: `${id}_gather`, uses: 'batch-gather', params: { outputKey: `${id}_out`, gatherNodeId: `${id}_gather` }, config: { joinStrategy: 'all' } },
+				{
+					id: `${id}_scatter`,
+					uses: 'batch-scatter',
+					inputs: `${id}_list`,
+					params: {
+						workerUsesKey: failing === 0 ? 'badWorker' : 'worker',
+						gatherNodeId: `${id}_gather`,
+						outputKey: `${id}_out`,
+					},
+				},
+				{
+					id: `${id}_gather`,
+					uses: 'batch-gather',
+					params: { outputKey: `${id}_out`, gatherNodeId: `${id}_gather` },
+					config: { joinStrategy: 'all' },
+				},
 			],
 			edges: [
 				{ source: `${id}_list`, target: `${id}_scatter` },
@@ -126,13 +177,23 @@ function part(spec, id) {
 	}
 	if (kind === 'subflow') {
 		const blueprintId = Object.keys(SUBFLOWS)[items % Object.keys(SUBFLOWS).length]
-		return single({ id, uses: 'subflow', params: { blueprintId, ...(explicit ? { inputs: { seed: 'flag' }, outputs: { [`${id}_sub`]: 'last' } } : {}) } }, explicit)
+		return single(
+			{
+				id,
+				uses: 'subflow',
+				params: { blueprintId, ...(explicit ? { inputs: { seed: 'flag' }, outputs: { [`${id}_sub`]: 'last' } } : {}) },
+			},
+			explicit,
+		)
 	}
 	if (kind === 'wait') return single({ id, uses: 'wait' })
 	if (kind === 'sleep') return single({ id, uses: 'sleep', params: { duration: 60_000 } })
 	if (kind === 'missing') return single({ id, uses: 'nowhere' })
 	const made = body(id, kind === 'dynamic' ? { items } : kind === 'retry' ? { failures: failing % 3 } : {})
-	made.config = { ...(any && kind !== 'retry' ? { joinStrategy: 'any' } : {}), ...(kind === 'retry' ? { maxRetries: 1 + (items % 3) } : {}) }
+	made.config = {
+		...(any && kind !== 'retry' ? { joinStrategy: 'any' } : {}),
+		...(kind === 'retry' ? { maxRetries: 1 + (items % 3) } : {}),
+	}
 	return single(made)
 }
 
@@ -175,7 +236,13 @@ function addFallbacks(spec, parts, edges) {
 		const target = parts[one.fallback % parts.length]
 		const own = parts[i].nodes[0]
 		// Backward fallbacks make cycles of inherited edges: memory then runs until its cap.
-		if (one.fallback % parts.length <= i || own.uses !== 'body' || target.nodes.length > 1 || target.nodes[0].uses !== 'body') return
+		if (
+			one.fallback % parts.length <= i ||
+			own.uses !== 'body' ||
+			target.nodes.length > 1 ||
+			target.nodes[0].uses !== 'body'
+		)
+			return
 		// A fallback that also runs for itself writes to the successors of what it would replace, whenever it comes.
 		if (spec.profile === 'eager' && edges.some((other) => other.target === target.entry)) return
 		own.config.fallback = target.entry
@@ -233,7 +300,12 @@ export function randomRuntime(variant = 0) {
 		if (kind === 'list') return { output: Array.from({ length: params.items }, (_, i) => ({ i })) }
 		if (kind === 'count') return { output: (typeof input === 'number' ? input : 0) + 1 }
 		if (kind === 'same') return { output: input }
-		if (kind === 'keys') return { output: Object.keys(await context.toJSON()).map((key) => key.replace(UUID, '*')).sort() }
+		if (kind === 'keys')
+			return {
+				output: Object.keys(await context.toJSON())
+					.map((key) => key.replace(UUID, '*'))
+					.sort(),
+			}
 		if (kind === 'counter') {
 			const n = await context.get('counter')
 			await turn()
@@ -253,7 +325,13 @@ export function randomRuntime(variant = 0) {
 		}
 		if (kind === 'alias') {
 			const all = await context.toJSON()
-			return { output: { shared: Object.values(all).find((value) => typeof value === 'object' && value !== null && Object.keys(value).length < 3) } }
+			return {
+				output: {
+					shared: Object.values(all).find(
+						(value) => typeof value === 'object' && value !== null && Object.keys(value).length < 3,
+					),
+				},
+			}
 		}
 		if (kind === 'retry') {
 			const key = JSON.stringify(params)
@@ -267,7 +345,12 @@ export function randomRuntime(variant = 0) {
 			const emitter = dependencies.runtime ? digest(params) : 0
 			return {
 				output: { id: 'emitter' },
-				dynamicNodes: Array.from({ length: params.items }, (_, i) => ({ id: `dyn_${emitter}_${i}`, uses: 'body', inputs: 'flag', params: { kind: i === 1 ? 'undefined' : 'value', delay: i } })),
+				dynamicNodes: Array.from({ length: params.items }, (_, i) => ({
+					id: `dyn_${emitter}_${i}`,
+					uses: 'body',
+					inputs: 'flag',
+					params: { kind: i === 1 ? 'undefined' : 'value', delay: i },
+				})),
 			}
 		}
 		return { output: { id: kind, d: digest(seen) } }
@@ -319,7 +402,12 @@ const SUBFLOWS = {
 		id: 'sub_batch',
 		nodes: [
 			{ id: 'list', uses: 'body', params: { kind: 'list', items: 3 } },
-			{ id: 'last_scatter', uses: 'batch-scatter', inputs: 'list', params: { workerUsesKey: 'worker', gatherNodeId: 'last_gather', outputKey: 'out' } },
+			{
+				id: 'last_scatter',
+				uses: 'batch-scatter',
+				inputs: 'list',
+				params: { workerUsesKey: 'worker', gatherNodeId: 'last_gather', outputKey: 'out' },
+			},
 			{ id: 'last_gather', uses: 'batch-gather', params: { gatherNodeId: 'last_gather', outputKey: 'out' } },
 			{ id: 'last', uses: 'body', params: { kind: 'value' } },
 		],

@@ -8,7 +8,8 @@
  *   "version": "3" | null,            its version when the run began
  *   "schedule": "wave",               absent: eager
  *   "last": 7,                        highest visit number given so far
- *   "due": [[7, "ship", 4, 1?]],      visits due or running: number, node, wave, 1 = a loop has reset its completion
+ *   "due": [[7, "ship", 4, 0?, {}?]], visits due or running: number, node, wave, flags (1: a loop has reset its
+ *                                     completion, 2: its output is there already), what a subflow goes on with
  *   "results": 9,                     results processed so far
  *   "done": ["a", 1, 1, "b", 2, 3],   completed nodes, and in which wave and after how many results they became so
  *   "inputs": [["b", "_inputs.b"]],   `inputs` that edges have rewritten
@@ -40,7 +41,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {string | null} version
  * @property {'wave'} [schedule]
  * @property {number} last
- * @property {[number, string, number, 1?][]} [due]
+ * @property {import('./visit.js').DueRecord[]} [due]
  * @property {(string | number)[]} [done]
  * @property {number} [results]
  * @property {[string, any][]} [inputs]
@@ -52,7 +53,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {1} [fallback]
  * @property {[string, number][]} [waiting]
  * @property {Record<string, any>} [details]
- * @property {[string, { action?: string, output?: any }][]} [kept]
+ * @property {[string, import('./run-waits.js').Answer][]} [kept]
  * @property {number} [base]
  * @property {string[]} [absent]
  * @property {string[]} [hidden]
@@ -81,7 +82,7 @@ export function parseCheckpoint(text) {
  * @returns {string}
  */
 export function formatCheckpoint(checkpoint) {
-	return JSON.stringify(checkpoint, undefined, undefined)
+	return JSON.stringify(checkpoint)
 }
 
 /** @template T @param {T[]} list */

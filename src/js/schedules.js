@@ -43,7 +43,8 @@ export class EagerSchedule {
 	 */
 	#onReset(nodeId) {
 		const { wave } = this.#session.graph.now
-		for (const visit of this.#session.visits.values()) if (visit.nodeId === nodeId && visit.wave < wave) visit.reset = true
+		for (const visit of this.#session.visits.values())
+			if (visit.nodeId === nodeId && visit.wave < wave) visit.reset = true
 	}
 
 	/** @param {string} nodeId @param {number} wave */
@@ -68,13 +69,14 @@ export class EagerSchedule {
 	/** @param {Visit} _visit */
 	settled(_visit) {}
 
-	/** @param {Visit} visit */
+	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
 		if (this.#single.get(visit.nodeId) === visit) this.#single.delete(visit.nodeId)
 		const ready = await this.#session.route(visit)
 		this.#session.endPreviews()
 		if (visit.reset) this.#session.graph.uncomplete(visit.nodeId)
 		await this.admitReady(ready, visit.nodeId)
+		return [visit]
 	}
 
 	/**
@@ -250,20 +252,22 @@ export class WaveSchedule {
 
 	/** @param {Visit} visit */
 	settled(visit) {
-		if (visit.awaits) this.#halting = true
+		if (visit.marked) this.#halting = true
 		this.#running--
 		if (this.#running === 0 && this.#queue.length > 0) this.#startChunk()
 	}
 
-	/** @param {Visit} visit */
+	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
 		this.#ended.push(visit)
-		if (this.#session.visits.size > 0) return
+		if (this.#session.visits.size > 0) return []
+		const wave = this.#ended.splice(0)
 		/** @type {string[]} */
 		const ready = []
-		for (const ended of this.#ended.splice(0)) ready.push(...(await this.#session.route(ended)))
+		for (const ended of wave) ready.push(...(await this.#session.route(ended)))
 		this.#session.endPreviews()
 		await this.admitReady([...this.#held.splice(0), ...ready])
+		return wave
 	}
 
 	/** @param {string[]} ready */
