@@ -71,6 +71,16 @@ impl Io {
         });
     }
 
+    pub(super) fn look_at_topic(&self) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            // Without an answer the count of before stays; jobs on new partitions then hop home a few times.
+            if let Ok(facts) = io.ports.source.facts().await {
+                io.report(Event::Facts(facts));
+            }
+        });
+    }
+
     pub(super) fn find_end(&self, handle: u32, partition: i32) {
         let io = self.clone();
         tokio::spawn(async move {

@@ -16,7 +16,7 @@ use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{Action, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
-use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession};
+use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
 
 /// How often offsets are committed, at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -38,6 +38,7 @@ pub(super) enum Event {
     Foreign(u32, Option<StoredContext>),
     Published(u32),
     EndFound(u32, Option<i64>),
+    Facts(TopicFacts),
     Sent(u64, Delivered),
     SendAgain(u64, OutboundJob, u32),
     Buried(u64),
@@ -257,6 +258,7 @@ impl Worker {
             Event::Written(handle, result) => self.machine.written(handle, result, now),
             Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
             Event::Published(handle) => self.machine.published(handle, now),
+            Event::Facts(facts) => self.machine.set_partition_count(facts.partitions),
             Event::EndFound(handle, end) => self.machine.end_found(handle, end),
             Event::Sent(token, delivered) => self.machine.sent(token, delivered),
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
@@ -270,6 +272,7 @@ impl Worker {
         match event {
             SourceEvent::Messages(batch) => self.machine.messages(batch, now),
             SourceEvent::Assigned(partitions) => {
+                self.io.look_at_topic();
                 for partition in partitions {
                     self.machine.assign(partition);
                     self.keeper.acquire(partition);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use super::bridge::{Bridge, BridgePort};
 use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerConfig};
 use super::token::JsTokens;
@@ -13,7 +15,7 @@ use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
 use crate::engine::{Ports, SystemClock};
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, Coordination, JobSink, JobSource, LogLevel, StatusStore};
+use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore};
 
 /// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +43,28 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Port
     })
 }
 
+/// An overridden `enqueueJob` gets every successor; what has no place in its signature, hop counts and dead
+/// letters, goes the native way.
+struct SplitSink {
+    jobs: Arc<JsSink>,
+    rest: Arc<dyn JobSink>,
+}
+
+#[async_trait]
+impl JobSink for SplitSink {
+    fn send(&self, job: &OutboundJob, done: SendDone) {
+        if job.hops > 0 { self.rest.send(job, done) } else { self.jobs.send(job, done) }
+    }
+
+    fn dead_letter(&self, letter: &DeadLetter, done: SendDone) {
+        self.rest.dead_letter(letter, done);
+    }
+
+    async fn close(&self) {
+        self.rest.close().await;
+    }
+}
+
 // Both ends of a job log.
 type JobLog = (Arc<dyn JobSource>, Arc<dyn JobSink>);
 
@@ -60,7 +84,8 @@ fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> R
             (cluster.source(&config.topic, &config.group_id, partitions), cluster.sink(&config.topic, partitions))
         }
     };
-    Ok(if config.enqueue == Way::Js { (source, js_sink()) } else { (source, sink) })
+    let through_user = config.enqueue == Way::Js && !matches!(config.kafka, KafkaConfig::Js);
+    Ok(if through_user { (source, Arc::new(SplitSink { jobs: js_sink(), rest: sink })) } else { (source, sink) })
 }
 
 async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {

@@ -263,6 +263,10 @@ impl JobSource for KafkaSource {
         }
     }
 
+    async fn facts(&self) -> Result<TopicFacts, FlowError> {
+        Ok(TopicFacts { partitions: self.partition_count().await? })
+    }
+
     async fn end_offset(&self, partition: i32) -> Result<Option<i64>, FlowError> {
         let member = self.member().ok_or_else(|| Self::not_running("looking up the end of the log"))?;
         let (topic, limit) = (self.group.topics.jobs.clone(), self.patience);

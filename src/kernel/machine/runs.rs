@@ -51,7 +51,7 @@ impl Machine {
         run.opened_at = now.moment;
         run.verified_at = now.moment;
         self.loaded_bytes += run.document.bytes();
-        let more_may_come = stored.checkpoint.is_none() && run.document.entries().any(|(key, _)| key.starts_with("_outputs."));
+        let more_may_come = begun_elsewhere(stored.checkpoint.as_deref(), &run.document);
         let partition = run.partition;
         if more_may_come {
             run.adoption = Adoption::Asking;
@@ -328,6 +328,19 @@ impl Machine {
         {
             partition.ledger.complete_ahead(offset);
         }
+    }
+}
+
+// Outputs without a checkpoint are those of JavaScript workers (or a client's own, which costs one look-up); a
+// checkpoint says so itself.
+fn begun_elsewhere(checkpoint: Option<&str>, document: &Document) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Mark {
+        adopted: Option<u8>,
+    }
+    match checkpoint {
+        Some(text) => serde_json::from_str::<Mark>(text).is_ok_and(|mark| mark.adopted.is_some()),
+        None => document.entries().any(|(key, _)| key.starts_with("_outputs.")),
     }
 }
 
