@@ -32,12 +32,29 @@ const holdProcess = () => {
 	return () => clearInterval(timer)
 }
 
+/**
+ * @typedef {{ sessions?: ReturnType<typeof createSessions> }} Door
+ *
+ * A function of its own: an arrow in the constructor would hold whatever the other arrows there hold, `this` included.
+ *
+ * @param {Door} door
+ * @returns {(events: any[][]) => void}
+ */
+const through = (door) => (events) => door.sessions?.onBatch(events)
+
 export class Worker {
 	#parts
 	/** @type {NativeWorker} */
 	#native
 	#sessions
 	#release = () => {}
+	/**
+	 * What native code calls. It lives as long as the native object, so it must not hold what holds that object: closed
+	 * after the last event, or worker and adapter would stay in memory for good.
+	 *
+	 * @type {Door}
+	 */
+	#door = {}
 	/** @type {Promise<void> | undefined} */
 	#started
 	#isStopped = false
@@ -47,8 +64,8 @@ export class Worker {
 		this.#parts = parts
 		const { NativeWorker } = getNative()
 		// Nothing may be thrown back into native code: the sessions catch what goes wrong, `#handle` included.
-		this.#native = new NativeWorker(JSON.stringify(parts.config), (events) => this.#sessions.onBatch(events))
-		this.#sessions = createSessions({
+		this.#native = new NativeWorker(JSON.stringify(parts.config), through(this.#door))
+		this.#sessions = this.#door.sessions = createSessions({
 			...parts.sessions,
 			native: this.#native,
 			logger: parts.logger,
@@ -66,7 +83,10 @@ export class Worker {
 		} catch (error) {
 			this.#release()
 			// What was half started ends by itself; nobody waits for it.
-			this.#native.stop(0).catch(() => undefined)
+			this.#native
+				.stop(0)
+				.catch(() => undefined)
+				.finally(() => this.#close())
 			throw error
 		}
 	}
@@ -136,7 +156,13 @@ export class Worker {
 	 * @param {string} detailJson
 	 */
 	#changeState(state, detailJson) {
-		if (state === 'failed' || state === 'closed') this.#release()
+		const isOver = state === 'failed' || state === 'closed'
+		if (isOver) this.#release()
 		this.#parts.onState(state, JSON.parse(detailJson || 'null'))
+		if (isOver) this.#close()
+	}
+
+	#close() {
+		this.#door.sessions = undefined
 	}
 }
