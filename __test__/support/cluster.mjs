@@ -158,7 +158,7 @@ async function awaitMembers(admin, group, members, { timeoutMs = 60_000 } = {}) 
 		async () => {
 			const { groups } = await admin.describeGroups([group])
 			last = { state: groups[0].state, members: groups[0].members.length }
-			return last.state === 'Stable' && last.members === members ? groups[0] : undefined
+			return last.state === (members > 0 ? 'Stable' : 'Empty') && last.members === members ? groups[0] : undefined
 		},
 		{ timeoutMs, everyMs: 100, describe: () => last },
 	)
