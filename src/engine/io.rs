@@ -24,6 +24,7 @@ pub(super) struct Io {
     pub(super) leases: LeaseTable,
     pub(super) board: Board,
     pub(super) events: UnboundedSender<Event>,
+    pub(super) log_outcomes: bool,
 }
 
 impl Io {
@@ -143,7 +144,9 @@ impl Io {
             match result {
                 Ok(None) => {}
                 Ok(Some(())) => {
-                    io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
+                    if io.log_outcomes {
+                        io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
+                    }
                     io.report(Event::Published(handle));
                 }
                 Err(error) => {

@@ -94,6 +94,7 @@ pub(super) async fn finish(mut worker: Worker, mut receiver: UnboundedReceiver<E
     }
     let ports = worker.ports.clone();
     let _ = tokio::time::timeout(STEP_LIMIT, ports.sink.close()).await;
+    let _ = tokio::time::timeout(STEP_LIMIT, ports.direct_sink.close()).await;
     let _ = tokio::time::timeout(STEP_LIMIT, ports.contexts.close()).await;
     let _ = tokio::time::timeout(STEP_LIMIT, ports.statuses.close()).await;
     if let Some(coordination) = &ports.coordination {

@@ -90,7 +90,7 @@ impl Engine {
     /// What the sink reports.
     pub async fn enqueue(&self, job: OutboundJob) -> Result<(), FlowError> {
         let (sender, receiver) = oneshot::channel();
-        self.ports.sink.send(&job, Box::new(move |result| drop(sender.send(result))));
+        self.ports.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
         let gone = |_| FlowError::NotRunning { state: "closed".into(), action: "enqueueJob".into() };
         receiver.await.map_err(gone)?.map(|_| ())
     }
@@ -186,7 +186,7 @@ impl Worker {
     ) -> Self {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
-        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone() };
+        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
         let machine = Machine::new(settings.machine.clone(), partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
         Self { machine, ports, settings, board, keeper, io, events, revocations, handing_over, joined: Some(joined), stopping: None, ended: None }

@@ -113,6 +113,7 @@ impl WorkerConfig {
             lease_ttl: Duration::from_secs((self.lease_ttl_ms.unwrap_or(8_000) / 1_000).max(1)),
             revoke_grace: Duration::from_millis(self.revoke_grace_ms.unwrap_or(5_000)),
             start_timeout: self.start_timeout_ms.map(Duration::from_millis),
+            log_outcomes: !matches!(self.status, TableConfig::Js),
             virtual_source: matches!(self.kafka, KafkaConfig::Js),
         }
     }

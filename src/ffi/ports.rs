@@ -29,11 +29,13 @@ const EMBEDDED_PARTITIONS: i32 = 4;
 pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Ports, FlowError> {
     let patience = config.start_timeout_ms.map_or(PATIENCE, Duration::from_millis);
     let port = Arc::new(BridgePort(bridge.clone()));
-    let (source, sink) = job_log(config, bridge, patience)?;
+    let (source, direct_sink) = job_log(config, bridge, patience)?;
+    let sink = engine_sink(config, bridge, &direct_sink);
     let (contexts, statuses) = tables(config, bridge, patience).await?;
     Ok(Ports {
         source,
         sink,
+        direct_sink,
         contexts,
         statuses,
         coordination: coordination(config, bridge, patience).await?,
@@ -69,9 +71,8 @@ impl JobSink for SplitSink {
 type JobLog = (Arc<dyn JobSource>, Arc<dyn JobSink>);
 
 fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<JobLog, FlowError> {
-    let js_sink = || Arc::new(JsSink::new(bridge.clone(), tokio::runtime::Handle::current()));
-    let (source, sink): JobLog = match &config.kafka {
-        KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink()),
+    Ok(match &config.kafka {
+        KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink(bridge)),
         KafkaConfig::Native { settings } => {
             let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };
             // `start()` gives up at its limit without knowing why; the answer that names the broker comes before it.
@@ -83,9 +84,16 @@ fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> R
             let (cluster, partitions) = (Cluster::named(name), partitions.unwrap_or(EMBEDDED_PARTITIONS));
             (cluster.source(&config.topic, &config.group_id, partitions), cluster.sink(&config.topic, partitions))
         }
-    };
+    })
+}
+
+fn js_sink(bridge: &Arc<Bridge>) -> Arc<JsSink> {
+    Arc::new(JsSink::new(bridge.clone(), tokio::runtime::Handle::current()))
+}
+
+fn engine_sink(config: &WorkerConfig, bridge: &Arc<Bridge>, direct: &Arc<dyn JobSink>) -> Arc<dyn JobSink> {
     let through_user = config.enqueue == Way::Js && !matches!(config.kafka, KafkaConfig::Js);
-    Ok(if through_user { (source, Arc::new(SplitSink { jobs: js_sink(), rest: sink })) } else { (source, sink) })
+    if through_user { Arc::new(SplitSink { jobs: js_sink(bridge), rest: direct.clone() }) } else { direct.clone() }
 }
 
 async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {
