@@ -263,19 +263,19 @@ function digest(value) {
 }
 
 /** How many variants of speed there are. */
-export const VARIANTS = 7
+export const VARIANTS = 9
 
 /**
  * Turns that a node takes: as the blueprint says, all the same, first nodes slow, last nodes slow, or mixed.
  * @param {number} variant @param {string} name @param {number} delay
  */
 function turnsOf(variant, name, delay) {
-	const place = Number(/\d+/.exec(name)?.[0] ?? 0)
+	const place = Number(/\d+/.exec(name)?.[0] ?? 0) % 10
 	// Odd, while a subflow takes an even number in all: on a tie the number of microtasks would decide.
 	const odd = (/** @type {number} */ n) => 2 * n + 1
 	if (variant === 0) return odd(delay)
 	if (variant === 1) return odd(0)
-	if (variant === 2) return odd(8 - place)
+	if (variant === 2) return odd(9 - place)
 	if (variant === 3) return odd(place)
 	return odd((digest([variant, name]) >>> 0) % 9)
 }
@@ -364,7 +364,23 @@ export function randomRuntime(variant = 0) {
 		if (input.i === 1) throw new Error('bad item')
 		return { output: input.i }
 	}
-	return { registry: { body, worker, badWorker }, evaluator: new QuietEvaluator(), blueprints: SUBFLOWS }
+	/** Built-in nodes take their time, too. */
+	const slowdown = {
+		async aroundNode(
+			/** @type {any} */ _context,
+			/** @type {string} */ nodeId,
+			/** @type {() => Promise<any>} */ next,
+		) {
+			for (let i = turnsOf(variant, nodeId.replace(UUID, '*'), 0); i > 1; i--) await turn()
+			return next()
+		},
+	}
+	return {
+		registry: { body, worker, badWorker },
+		evaluator: new QuietEvaluator(),
+		blueprints: SUBFLOWS,
+		...(variant > 1 ? { middleware: [slowdown] } : {}),
+	}
 }
 
 /** `UnsafeEvaluator` writes to the console what it cannot evaluate. */

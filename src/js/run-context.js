@@ -239,14 +239,11 @@ export class RunContext extends TrackedAsyncContext {
 
 	// What nodes hold.
 
-	/**
-	 * Notes that a node got this value and may change it.
-	 * @param {Set<object>} held the objects that the node has already
-	 * @param {any} value
-	 */
-	hold(held, value) {
-		if (!isObject(value) || held.has(value)) return
-		held.add(value)
+	/** Notes that a node got this value and may change it. @param {VisitContext} visit @param {any} value */
+	hold(visit, value) {
+		if (!isObject(value) || visit.held?.has(value)) return
+		visit.held ??= new Set()
+		visit.held.add(value)
 		const watch = this.#watched.get(value)
 		if (watch) watch.holders++
 		else this.#watched.set(value, { raw: this.#texts.get(value), holders: 1, due: false })
@@ -255,13 +252,13 @@ export class RunContext extends TrackedAsyncContext {
 	/** Takes over what a visit has written and changed: it is recorded with the next step. @param {VisitContext} visit */
 	record(visit) {
 		visit.recorded = true
-		for (const object of visit.held) {
+		for (const object of visit.held ?? []) {
 			const watch = this.#watched.get(object)
 			if (!watch) continue
 			watch.holders--
 			watch.due = true
 		}
-		visit.held.clear()
+		visit.held = undefined
 	}
 
 	// Steps.
@@ -408,8 +405,8 @@ export class VisitContext {
 	type = /** @type {const} */ ('async')
 	/** Whether the visit has ended and belongs to the next step. */
 	recorded = false
-	/** @type {Set<object>} */
-	held = new Set()
+	/** @type {Set<object> | undefined} */
+	held = undefined
 	#run
 
 	/** @param {RunContext} run */
@@ -420,13 +417,13 @@ export class VisitContext {
 	/** @param {string} key */
 	async get(key) {
 		const value = this.#run.read(key)
-		this.#run.hold(this.held, value)
+		this.#run.hold(this, value)
 		return value
 	}
 
 	/** @param {string} key @param {any} value */
 	set(key, value) {
-		this.#run.hold(this.held, value)
+		this.#run.hold(this, value)
 		return this.#run.set(key, value, this)
 	}
 
@@ -442,13 +439,13 @@ export class VisitContext {
 
 	async toJSON() {
 		const values = this.#run.snapshot()
-		for (const value of Object.values(values)) this.#run.hold(this.held, value)
+		for (const value of Object.values(values)) this.#run.hold(this, value)
 		return values
 	}
 
 	/** @param {import('flowcraft').PatchOperation[]} operations */
 	patch(operations) {
-		for (const operation of operations) if (operation.op === 'set') this.#run.hold(this.held, operation.value)
+		for (const operation of operations) if (operation.op === 'set') this.#run.hold(this, operation.value)
 		return this.#run.patch(operations, this)
 	}
 }

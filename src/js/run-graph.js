@@ -20,7 +20,7 @@ import { GraphTraverser } from 'flowcraft'
  */
 
 /** @param {import('flowcraft').WorkflowBlueprint} blueprint @returns {BlueprintShape} */
-export function shapeOf({ nodes, edges }) {
+function shapeOf({ nodes, edges }) {
 	const fallbacks = new Map(nodes.map((node) => [node.id, node.config?.fallback]))
 	/** @type {Map<string, Set<string>>} */
 	const sources = new Map()
@@ -66,6 +66,38 @@ function add(map, key, value) {
 	else map.set(key, new Set([value]))
 }
 
+/** @typedef {{ blueprint: import('flowcraft').WorkflowBlueprint, shape: BlueprintShape, traverser: GraphTraverser }} GraphTemplate */
+
+/** Instead of a blueprint that cannot be used. */
+const NOTHING = { id: '', nodes: [], edges: [] }
+const FIELDS = ['allPredecessors', 'allSuccessors', 'completedNodes', 'dynamicBlueprint', 'frontier', 'nodesInLoops']
+/**
+ * Cloning and analysing a blueprint costs more than running a short one, so a run's traverser takes the result over from
+ * the first. It does so only as long as Flowcraft's class has the fields that this was written for.
+ */
+const HAS_KNOWN_FIELDS = Object.keys(new GraphTraverser(NOTHING)).sort().join() === FIELDS.join()
+
+/**
+ * @param {import('flowcraft').WorkflowBlueprint} blueprint sanitised; copied, never changed
+ * @returns {GraphTemplate}
+ */
+export function graphTemplate(blueprint) {
+	return { blueprint, shape: shapeOf(blueprint), traverser: new GraphTraverser(blueprint) }
+}
+
+export const EMPTY_TEMPLATE = graphTemplate(NOTHING)
+
+/** A run's own copy of what runs change; the rest is shared. @param {any} traverser */
+function fieldsFrom({ dynamicBlueprint, allPredecessors, allSuccessors, nodesInLoops }) {
+	const nodes = dynamicBlueprint.nodes.map(copyNode)
+	return { dynamicBlueprint: { ...dynamicBlueprint, nodes }, allPredecessors, allSuccessors, nodesInLoops }
+}
+
+/** Nodes may change their own params within a run. @param {NodeDefinition} node */
+function copyNode(node) {
+	return node.params ? { ...node, params: structuredClone(node.params) } : { ...node }
+}
+
 export class RunGraph extends GraphTraverser {
 	/** Completed nodes and since when. @type {Map<string, Moment>} */
 	completed = new Map()
@@ -89,10 +121,11 @@ export class RunGraph extends GraphTraverser {
 	/** Nodes that dynamic nodes lead to, and dynamic nodes themselves. @type {Map<string, Set<string>>} */
 	#dynamicSuccessors = new Map()
 
-	/** @param {import('flowcraft').WorkflowBlueprint} blueprint sanitised; copied, never changed @param {BlueprintShape} shape */
-	constructor(blueprint, shape) {
-		super(blueprint)
+	/** @param {GraphTemplate} template */
+	constructor({ blueprint, shape, traverser }) {
+		super(HAS_KNOWN_FIELDS ? NOTHING : blueprint)
 		this.#shape = shape
+		if (HAS_KNOWN_FIELDS) Object.assign(this, fieldsFrom(traverser))
 		for (const node of this.getDynamicBlueprint().nodes) if (!this.#nodes.has(node.id)) this.#nodes.set(node.id, node)
 	}
 
@@ -169,12 +202,19 @@ export class RunGraph extends GraphTraverser {
 
 	/** @param {string} nodeId @param {NodeDefinition} def @param {string} from @param {string} [gather] @override */
 	addDynamicNode(nodeId, def, from, gather) {
+		if (this.dynamic.size === 0) this.#ownPredecessors()
 		super.addDynamicNode(nodeId, def, from, gather)
 		// The first definition of an id is the one that runs, the last emitter is its predecessor: as in memory.
 		if (!this.#nodes.has(def.id)) this.#nodes.set(def.id, def)
 		this.dynamic.set(def.id, { def: this.dynamic.get(def.id)?.def ?? def, from, gather })
 		add(this.#dynamicSuccessors, from, def.id)
 		if (gather) add(this.#dynamicSuccessors, def.id, gather)
+	}
+
+	/** What several runs share until one of them changes it. */
+	#ownPredecessors() {
+		const own = new Map(Array.from(this.getAllPredecessors(), ([id, predecessors]) => [id, new Set(predecessors)]))
+		Object.assign(this, { allPredecessors: own })
 	}
 
 	/** @param {string} nodeId @param {any} inputs */

@@ -9,7 +9,6 @@ import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty
 import { messageOf, quiescentOutcome, recordError, rejectedOutcome, reviveError, serializedPayload } from './outcome.js'
 import { VisitContext } from './run-context.js'
 import { RunEvents } from './run-events.js'
-import { RunGraph, shapeOf } from './run-graph.js'
 import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
 import { RunWaits, isSubflow, resumeSubflow } from './run-waits.js'
@@ -56,13 +55,11 @@ import { Visit, VisitExecution, dueRecord, reviveVisit } from './visit.js'
 const MAX_WAVES = 10_000
 /** Results that one step records at most, so that a busy run still becomes durable now and then. */
 const MAX_RESULTS_PER_STEP = 64
-/** Instead of a blueprint that cannot be used. */
-const NOTHING = { id: '', nodes: [], edges: [] }
 
 export class RunSession {
 	/** Due and running visits. @type {Map<number, Visit>} */
 	visits = new Map()
-	/** @type {RunGraph} */
+	/** @type {import('./run-graph.js').RunGraph} */
 	graph
 	/** @type {RunState} */
 	state
@@ -98,7 +95,10 @@ export class RunSession {
 	#pumping = false
 	/** Nothing is recorded any more: the run has its outcome. */
 	#ended = false
-	#aborted = false
+	/** One signal for all nodes of the run, as in memory; made when the first of them starts. @type {AbortController | undefined} */
+	#abort
+	/** Why nothing may start any more. @type {string | undefined} */
+	#abortReason
 	/** @type {'no' | 'asked' | 'answered'} */
 	#draining = 'no'
 	#moreMayCome
@@ -119,7 +119,7 @@ export class RunSession {
 		this.#gate = env.permits.gate(env.permitsPerRun)
 		const { entry, blueprintId, checkpoint } = opening
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
-		this.graph = entry.problem ? new RunGraph(NOTHING, shapeOf(NOTHING)) : entry.graph()
+		this.graph = entry.graph()
 		this.#router = new RunRouter(env.runtime, this.graph)
 		this.state = new RunState(context, awaitingOf(checkpoint))
 		this.state.setEventEmitter(/** @type {any} */ (env.contextBus), runId)
@@ -225,7 +225,7 @@ export class RunSession {
 	/** @param {Visit} visit whose announcement is durable */
 	start(visit) {
 		this.#gate.enter(() => {
-			if (this.closed || this.#ended || this.#aborted || this.#draining !== 'no') return false
+			if (this.closed || this.#ended || this.#abortReason !== undefined || this.#draining !== 'no') return false
 			visit.start()
 			this.#run(visit)
 			return true
@@ -246,7 +246,7 @@ export class RunSession {
 		this.#leave(visit)
 		if (this.closed || this.#ended) return
 		// What failed under an abort signal may have failed because of it: it stays due, for whoever has the run next.
-		if (visit.abort?.signal.aborted && !visit.succeeded) return this.#answerDrain()
+		if (this.#abortReason !== undefined && !visit.succeeded) return this.#answerDrain()
 		this.#schedule.settled(visit)
 		this.#settled.push(visit)
 		this.#pump()
@@ -264,9 +264,8 @@ export class RunSession {
 		const { runtime, services, hooks } = this.#env
 		const { nodeId } = visit
 		if (hooks.onJobStart) await hooks.onJobStart(this.#runId, this.#opening.blueprintId, nodeId)
-		visit.abort = new AbortController()
 		const blueprint = this.graph.getDynamicBlueprint()
-		const { signal } = visit.abort
+		const { signal } = (this.#abort ??= new AbortController())
 		const execution = new VisitExecution({ blueprint, state, runtime, services, executionId: this.#runId, signal })
 		const nodeDef = /** @type {any} */ (this.graph.node(nodeId))
 		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
@@ -460,7 +459,7 @@ export class RunSession {
 		this.#settled = []
 		this.#recorded.push(...dropped)
 		this.#commit(rejectedOutcome(error))
-		for (const visit of dropped) visit.abort?.abort(abortError('the run has ended'))
+		this.#signalAbort('the run has ended')
 	}
 
 	/** @returns {Checkpoint} */
@@ -573,8 +572,13 @@ export class RunSession {
 
 	/** @param {string} reason */
 	abort(reason) {
-		this.#aborted = true
-		for (const visit of this.visits.values()) visit.abort?.abort(abortError(reason))
+		this.#abortReason = reason
+		this.#signalAbort(reason)
+	}
+
+	/** Flowcraft tells cancellations by this class and name. @param {string} reason */
+	#signalAbort(reason) {
+		this.#abort?.abort(new DOMException(reason || 'aborted', 'AbortError'))
 	}
 
 	/** @param {string} reason */
@@ -583,7 +587,7 @@ export class RunSession {
 		this.closed = true
 		const running = [...this.visits.values()].filter((visit) => visit.running)
 		if (running.length === 0) return
-		for (const visit of running) visit.abort?.abort(abortError(reason))
+		this.#signalAbort(reason)
 		// A node that does not listen to its signal must not stand in the way of other runs for ever.
 		setTimeout(() => running.forEach((visit) => this.#leave(visit)), this.#env.abortGraceMs).unref()
 	}
@@ -619,9 +623,4 @@ function detailsOf(state) {
 /** @param {Visit[]} visits */
 function dueJson(visits) {
 	return visits.length === 0 ? '[]' : JSON.stringify(visits.map(({ number, nodeId }) => [number, nodeId]))
-}
-
-/** Flowcraft tells cancellations by this class and name. @param {string} reason */
-function abortError(reason) {
-	return new DOMException(reason || 'aborted', 'AbortError')
 }

@@ -87,9 +87,9 @@ export class EagerSchedule {
 		const { graph } = this.#session
 		const { now, asked } = graph
 		graph.asked = []
-		for (const nodeId of asked) this.#ask(nodeId, now)
+		for (const nodeId of asked) if (!this.#isPlain(nodeId)) this.#ask(nodeId, now)
 		for (const nodeId of ready) {
-			if (graph.matched && graph.isAnyJoin(nodeId)) {
+			if (graph.isAnyJoin(nodeId) ? graph.matched : this.#isPlain(nodeId)) {
 				if (await this.#session.mayStart(nodeId)) this.admit(nodeId, now.wave + 1)
 				continue
 			}
@@ -102,6 +102,12 @@ export class EagerSchedule {
 			const concerned = nodeId === from || graph.predecessorsOf(nodeId)?.has(from) || asked.includes(nodeId)
 			if (concerned || graph.isAnyJoin(nodeId)) await this.#decide(nodeId)
 		}
+	}
+
+	/** Whether a node depends on one other only and does not run: what Flowcraft says about it now, memory says too. @param {string} nodeId */
+	#isPlain(nodeId) {
+		const { graph } = this.#session
+		return !graph.isContested(nodeId) && !graph.isAnyJoin(nodeId) && !this.#single.has(nodeId)
 	}
 
 	/** @param {string} nodeId @param {import('./run-graph.js').Moment} now */

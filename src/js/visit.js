@@ -21,8 +21,6 @@ export class Visit {
 	settled = undefined
 	/** @type {import('./run-context.js').VisitContext | undefined} */
 	context = undefined
-	/** @type {AbortController | undefined} */
-	abort = undefined
 
 	/** @param {number} number @param {string} nodeId @param {number} wave */
 	constructor(number, nodeId, wave) {
