@@ -108,7 +108,7 @@ impl Machine {
         if due.is_empty() {
             // Held until the outcome that follows is published.
             run.anchors.extend(anchors);
-            return;
+            return self.close_if_drained(handle);
         }
         let (mut start, mut send) = (Vec::new(), Vec::new());
         for (number, node) in due {
@@ -132,6 +132,8 @@ impl Machine {
             self.tell(ToSession::Start { handle, visits: start });
         }
         self.regulate();
+        // It may have answered a drain before this arrived.
+        self.close_if_drained(handle);
     }
 
     /// A session cannot run this run: the waiting messages go to the dead letters, after the status.
