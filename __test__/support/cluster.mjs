@@ -103,6 +103,8 @@ export async function openCluster(where = addresses()) {
 		contactPoints,
 		localDataCenter,
 		queryOptions: { consistency: cassandraDriver.types.consistencies.localQuorum },
+		// Tests restart the only node.
+		policies: { reconnection: new cassandraDriver.policies.reconnection.ConstantReconnectionPolicy(250) },
 	})
 	const redis = new Redis(redisUrl)
 	// A restart of the server is part of some tests; ioredis reconnects by itself.
