@@ -159,9 +159,14 @@ impl Io {
         });
     }
 
-    pub(super) fn touch(&self, run: String, timestamp_micros: i64) {
+    /// Marks a run as running, once and without patience: without the lease nobody here knows whether
+    /// it still is, and `running` would stand above the outcome that the next owner has written.
+    pub(super) fn touch(&self, run: String, partition: i32, timestamp_micros: i64) {
         let io = self.clone();
         tokio::spawn(async move {
+            if io.leases.permission(partition, &io.ports) != Permission::Granted {
+                return;
+            }
             if let Err(error) = io.ports.statuses.touch(&run, timestamp_micros).await {
                 io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] Failed to update updated_at timestamp for Run ID {run}: {error}"));
             }

@@ -459,7 +459,7 @@ impl Worker {
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
             Action::FindEnd { handle, partition } => self.io.find_end(handle, partition),
-            Action::Touch { run, timestamp_micros } => self.io.touch(run, timestamp_micros),
+            Action::Touch { run, partition, timestamp_micros } => self.io.touch(run, partition, timestamp_micros),
             Action::Send { token, job } => self.io.send(token, job, 0),
             Action::Bury { token, letter } => {
                 self.ports.host.log(

@@ -151,6 +151,8 @@ pub enum Action {
     Touch {
         /// Run id.
         run: String,
+        /// Partition whose lease must be valid.
+        partition: i32,
         /// Client timestamp; below that of any outcome still to come.
         timestamp_micros: i64,
     },

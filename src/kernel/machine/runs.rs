@@ -272,7 +272,7 @@ impl Machine {
             if now.moment >= due {
                 run.touched_at = Some(now.moment);
                 // Below every later write of this run, so that an outcome always wins.
-                touches.push(Action::Touch { run: run.id.clone(), timestamp_micros: run.clock.next(now.wall_micros) });
+                touches.push(Action::Touch { run: run.id.clone(), partition: run.partition, timestamp_micros: run.clock.next(now.wall_micros) });
             }
         }
         self.actions.append(&mut touches);
