@@ -270,8 +270,12 @@ impl Worker {
 
     fn on_source(&mut self, event: SourceEvent, now: Now) {
         match event {
-            SourceEvent::Messages(batch) => self.machine.messages(batch, now),
+            SourceEvent::Messages(batch) => {
+                self.kafka_works();
+                self.machine.messages(batch, now);
+            }
             SourceEvent::Assigned(partitions) => {
+                self.kafka_works();
                 self.io.look_at_topic();
                 for partition in partitions {
                     self.machine.assign(partition);
@@ -300,6 +304,13 @@ impl Worker {
                 }
                 self.ended = Some(error);
             }
+        }
+    }
+
+    // What the brokers hand over says that they are there again; they tell of trouble only.
+    fn kafka_works(&self) {
+        if self.board.well("kafka") {
+            self.ports.host.log(LogLevel::Info, "[KafkaAdapter] kafka works again".to_owned());
         }
     }
 
