@@ -6,6 +6,8 @@ import assert from 'node:assert/strict'
 import { FlowRuntime } from 'flowcraft'
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
+// A subflow's whole context may be a value, as an object or as text.
+const EXECUTION_ID = /(\\*"_executionId\\*":\\*")[^"\\]+/g
 const BOOKKEEPING = ['_executionId', 'blueprintId', 'blueprintVersion']
 
 /**
@@ -72,19 +74,15 @@ function project(value) {
 /** @param {Record<string, any>} context @param {string[]} kept */
 function canonical(context, kept) {
 	const entries = Object.entries(context).filter(([key]) => !BOOKKEEPING.includes(key) || kept.includes(key))
-	const masked = (/** @type {any} */ value) =>
-		JSON.stringify(value)
-			.replace(UUID, '*')
-			.replace(/("_executionId":)"[^"]+"/g, '')
+	const masked = (/** @type {any} */ value) => JSON.stringify(value).replace(UUID, '*').replace(EXECUTION_ID, '')
 	entries.sort((a, b) => {
 		const [x, y] = [masked(a), masked(b)]
 		return x < y ? -1 : x > y ? 1 : 0
 	})
 	/** @type {Map<string, string>} */
 	const names = new Map()
-	// A subflow's whole context may be an output: its `_executionId` is the run's.
 	const text = JSON.stringify(entries)
-		.replace(/("_executionId":)"[^"]+"/g, '$1"run"')
+		.replace(EXECUTION_ID, '$1run')
 		.replace(UUID, (uuid) => {
 			if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
 			return /** @type {string} */ (names.get(uuid))

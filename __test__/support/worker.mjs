@@ -15,7 +15,7 @@ export function startWorker(
 	const create = () => {
 		if (runtime) return runtime()
 		const made = typeof runtimeOptions === 'function' ? runtimeOptions() : runtimeOptions
-		return new FlowRuntime({ ...made, dependencies: { ...made.dependencies, adapter: {} } })
+		return new FlowRuntime({ ...made, dependencies: { adapter: {}, ...made.dependencies } })
 	}
 	return new FakeEngine(
 		(native, fallback) =>
@@ -59,4 +59,66 @@ export async function bothWays(blueprint, runtimeOptions, { initial = {}, inMemo
 	const { data, text } = await engine.result(runId)
 	await engine.quiet()
 	return { expected, actual: published(data, blueprint, initial), engine, runId, data, text }
+}
+
+/**
+ * Sessions without an engine: a test says itself what becomes durable, and when.
+ * @param {any} runtimeOptions
+ * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any }} [options]
+ */
+export function bareSessions(
+	runtimeOptions,
+	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger() } = {},
+) {
+	/** @type {any[][]} */
+	const calls = []
+	/** @type {any} */
+	const native = {}
+	for (const name of ['opened', 'refuse', 'step', 'drained']) {
+		native[name] = (/** @type {any[]} */ ...args) => void calls.push([name, ...args])
+	}
+	/** @type {any[]} */
+	const others = []
+	const runtime = new FlowRuntime(runtimeOptions)
+	const fallback = (/** @type {any} */ event) => void others.push(event)
+	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, fallback })
+	return {
+		sessions,
+		calls,
+		others,
+		/** The steps so far, by name. */
+		get steps() {
+			return calls
+				.filter(([name]) => name === 'step')
+				.map(([, handle, seq, changes, checkpoint, done, due, outcome]) => ({
+					handle,
+					seq,
+					changes: Object.fromEntries(
+						changes.flatMap((/** @type {string} */ key, /** @type {number} */ i) =>
+							i % 2 ? [] : [[key, changes[i + 1]]],
+						),
+					),
+					checkpoint: JSON.parse(checkpoint),
+					text: checkpoint,
+					done,
+					due: JSON.parse(due),
+					outcome: outcome && JSON.parse(outcome),
+				}))
+		},
+		/** @param {any[]} event */
+		tell: (...event) => sessions.onBatch([event]),
+		/** @param {string[]} nodeIds @param {{ entries?: Record<string, any>, checkpoint?: string, blueprintId?: string, handle?: number, moreMayCome?: boolean }} [run] */
+		open(nodeIds, { entries = {}, checkpoint, blueprintId = 'bp', handle = 1, moreMayCome = false } = {}) {
+			const raw = Object.entries(entries).flatMap(([key, value]) => [key, JSON.stringify(value)])
+			sessions.onBatch([[1, handle, `run-${handle}`, blueprintId, nodeIds, raw, checkpoint ?? null, true, moreMayCome]])
+		},
+		/** Until nothing happens any more. */
+		async settle() {
+			for (let calm = 0, seen = -1; calm < 5; calm++) {
+				if (calls.length !== seen) calm = 0
+				seen = calls.length
+				await new Promise((resolve) => setImmediate(resolve))
+			}
+		},
+	}
 }

@@ -90,6 +90,8 @@ export class RunSession {
 	#recorded = []
 	/** @type {(Answer & { nodeId: string })[]} */
 	#answers = []
+	/** The node whose answer is being processed. @type {string | undefined} */
+	#answering
 	/** @type {Outcome | undefined} */
 	#outcome
 	#pumping = false
@@ -305,7 +307,12 @@ export class RunSession {
 	}
 
 	async #recordSome() {
-		for (const answer of this.#answers.splice(0)) await this.#answer(answer)
+		while (this.#answers.length > 0) {
+			const answer = /** @type {Answer & { nodeId: string }} */ (this.#answers.shift())
+			this.#answering = answer.nodeId
+			await this.#answer(answer)
+			this.#answering = undefined
+		}
 		while (this.#settled.length > 0 && this.#recorded.length < MAX_RESULTS_PER_STEP) {
 			const visit = /** @type {Visit} */ (this.#settled.shift())
 			this.visits.delete(visit.number)
@@ -378,20 +385,26 @@ export class RunSession {
 	}
 
 	/**
-	 * Goes on from a node that awaits: the first one unless `nodeId` names another.
+	 * Goes on from a node that awaits: the first one unless `nodeId` names another. A node that does not await yet gets its
+	 * answer when it does.
 	 * @param {Answer & { nodeId?: string }} answer
-	 * @returns {boolean} false where nothing awaits, nor may await later, or where it was answered before
+	 * @returns {boolean} false where there is nothing to answer: the node is unknown, or has its answer
 	 */
 	resume({ nodeId = this.#waits.first, action, output }) {
-		if (this.closed || nodeId === undefined || this.#answers.some((other) => other.nodeId === nodeId)) return false
-		if (!this.#waits.has(nodeId)) {
-			if (this.#ended || this.#waits.isAnswered(nodeId) || !this.graph.node(nodeId)) return false
-		}
+		if (this.closed || nodeId === undefined || !this.#mayAnswer(nodeId)) return false
 		this.#ended = false
 		this.#outcome = undefined
 		this.#answers.push({ nodeId, action, output })
 		this.#pump()
 		return true
+	}
+
+	/** @param {string} nodeId */
+	#mayAnswer(nodeId) {
+		if (this.#answering === nodeId || this.#answers.some((other) => other.nodeId === nodeId)) return false
+		if (this.#waits.has(nodeId)) return true
+		const isDone = this.#ended || this.graph.completed.has(nodeId) || this.#waits.isAnswered(nodeId)
+		return !isDone && this.graph.node(nodeId) !== undefined
 	}
 
 	/** @param {Answer & { nodeId: string }} answer */
