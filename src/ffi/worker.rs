@@ -27,6 +27,18 @@ pub struct NativeWorker {
     next_submission: AtomicU64,
 }
 
+impl Drop for NativeWorker {
+    // The environment ended (a worker thread was terminated) or the object was collected while running: nobody
+    // can stop it any more, and as a silent member of its group it would keep its partitions from others. Only
+    // signals; the loop leaves the group by itself.
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine() {
+            let (nobody, _) = tokio::sync::oneshot::channel();
+            engine.command(Command::Stop(Duration::ZERO, nobody));
+        }
+    }
+}
+
 fn not_running(action: &str) -> FlowError {
     FlowError::NotRunning { state: "not started".into(), action: action.to_owned() }
 }
