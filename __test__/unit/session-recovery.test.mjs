@@ -275,3 +275,101 @@ test('a checkpoint that names another blueprint than the message decides', async
 	const { data } = await engine.result('r')
 	assert.equal(data.payload.context.z, 'none')
 })
+
+test('the checkpoint of a large batch stays small, and keeps who is done', async () => {
+	const count = 500
+	/** @type {Map<number, (value: any) => void>} */
+	const running = new Map()
+	const scatter = {
+		id: 's',
+		uses: 'batch-scatter',
+		inputs: 'items',
+		params: { workerUsesKey: 'work', gatherNodeId: 'g', outputKey: 'out' },
+	}
+	const blueprint = {
+		id: 'bp',
+		nodes: [scatter, { id: 'g', uses: 'batch-gather', params: { gatherNodeId: 'g', outputKey: 'out' } }],
+		edges: [edge('s>g')],
+	}
+	const work = (/** @type {any} */ { input }) => new Promise((resolve) => running.set(input, resolve))
+	const options = { registry: { work }, blueprints: { bp: blueprint } }
+	const limits = { sessions: { maxConcurrentJobs: count, maxConcurrentJobsPerRun: count } }
+	const { open, settle, tell, ...worker } = bareSessions(options, limits)
+	open(['s'], { entries: { items: Array.from({ length: count }, (_, i) => i) } })
+	await settle()
+	tell(2, 1, 1)
+	await settle()
+	for (let i = 0; i < count; i += 3) running.get(i)?.({ output: i })
+	await settle()
+	const [, , , , checkpoint] = /** @type {any[]} */ (worker.calls.at(-1))
+	assert.ok(checkpoint.length < 12_000, `${checkpoint.length} characters`)
+	const { batches, due } = JSON.parse(checkpoint)
+	assert.equal(batches.length, 1)
+	const entries = { items: [] }
+	for (const [name, , , changes] of worker.calls) {
+		for (let i = 0; name === 'step' && i < changes.length; i += 2)
+			Object.assign(entries, { [changes[i]]: JSON.parse(changes[i + 1]) })
+	}
+	const next = bareSessions(options, limits)
+	running.clear()
+	next.open([], { checkpoint, entries })
+	await next.settle()
+	assert.equal(running.size, count - Math.ceil(count / 3))
+	assert.equal(JSON.parse(next.calls[0][2]).length, running.size)
+	assert.ok(due.length < count / 2)
+	for (const [input, resolve] of running) resolve({ output: input })
+	await next.settle()
+	const gathering = next.steps.at(-1)
+	tellAll(next)
+	await next.settle()
+	assert.deepEqual(
+		gathering?.due.map(([, nodeId]) => nodeId),
+		['g'],
+	)
+	assert.deepEqual(
+		JSON.parse(next.steps.at(-1)?.changes.out ?? ''),
+		Array.from({ length: count }, (_, i) => i),
+	)
+})
+
+/** @param {any} worker */
+function tellAll(worker) {
+	worker.tell(2, 1, worker.steps.at(-1).seq)
+}
+
+test('what JSON cannot say does not stop a run: params of dynamic nodes, thrown values', async () => {
+	const params = { big: 1n, self: /** @type {any} */ (null), fine: 1 }
+	params.self = params
+	const thrown = [
+		undefined,
+		null,
+		'text',
+		{ message: 'object' },
+		Object.create(null),
+		Symbol('s'),
+		Object.assign(new Error('x'), { message: { no: 'text' } }),
+	]
+	const circular = new Error('round')
+	circular.cause = circular
+	thrown.push(circular)
+	const blueprint = {
+		id: 'bp',
+		nodes: [node('a', { uses: 'emits' }), ...thrown.map((_, i) => node(`t${i}`, { uses: `throws${i}` }))],
+		edges: [],
+	}
+	const throwing = Object.fromEntries(
+		thrown.map((value, i) => [
+			`throws${i}`,
+			async () => {
+				throw value
+			},
+		]),
+	)
+	const emits = async () => ({ output: 1, dynamicNodes: [{ id: 'd', uses: 'fine', params }] })
+	const fine = async (/** @type {any} */ { params: given }) => ({ output: given.fine })
+	const engine = startWorker({ registry: { emits, fine, ...throwing }, blueprints: { bp: blueprint } })
+	const { status, data } = await engine.result(startRun(engine, blueprint))
+	assert.equal(status, 'failed')
+	assert.equal(data.payload.context.d, 1)
+	assert.equal(data.payload.errors.length, thrown.length)
+})

@@ -16,6 +16,7 @@ export function adoptRun(graph, context, { nodes, edges }) {
 		inputs: [...transformed].filter((id) => context.contains(`_inputs.${id}`)).map((id) => [id, `_inputs.${id}`]),
 		inputWaves: [],
 		dynamic: [],
+		batches: [],
 	})
 	for (const id of recorded) if (!context.contains(id)) context.write(id, context.read(`_outputs.${id}`))
 }

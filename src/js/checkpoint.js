@@ -9,12 +9,14 @@
  *   "schedule": "wave",               absent: eager
  *   "last": 7,                        highest visit number given so far
  *   "due": [[7, "ship", 4, 0?, {}?]], visits due or running: number, node, wave, flags (1: a loop has reset its
- *                                     completion, 2: its output is there already), what a subflow goes on with
+ *                                     completion, 2: its output is there already), what a subflow goes on with;
+ *           [8, [0, 5, 20], 4]        visits 8 to 27, of the workers of batch 0 for items 5 to 24
  *   "results": 9,                     results processed so far
  *   "done": ["a", 1, 1, "b", 2, 3],   completed nodes, and in which wave and after how many results they became so
  *   "inputs": [["b", "_inputs.b"]],   `inputs` that edges have rewritten
  *   "from": [["j", 3]],               contested nodes: the wave of the edge that wrote their input
  *   "dynamic": [{ "def", "from", "gather"? }],
+ *   "batches": [["s", "g", "work", uuid, 0, 25, 4, [0, 2, 4, 4]]], see batch-record.js: items 0 to 2 and 4 are done
  *   "visited": [["j", [3, 4]]],       contested nodes: waves that already had their visit
  *   "asks": [["c", [[5, 7, 1?]]]],    undecided: wave and place of those who asked for the node; 1 = a visit changes nothing
  *   "errors": [...], "fallback": 1,
@@ -47,6 +49,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {[string, any][]} [inputs]
  * @property {[string, number][]} [from]
  * @property {import('./run-graph.js').DynamicNode[]} [dynamic]
+ * @property {import('./batch-record.js').BatchEntry[]} [batches]
  * @property {[string, number[]][]} [visited]
  * @property {[string, [number, number, 1?][]][]} [asks]
  * @property {import('./outcome.js').ErrorRecord[]} [errors]
@@ -82,7 +85,24 @@ export function parseCheckpoint(text) {
  * @returns {string}
  */
 export function formatCheckpoint(checkpoint) {
-	return JSON.stringify(checkpoint)
+	try {
+		return JSON.stringify(checkpoint)
+	} catch {
+		// What users may put in (params of dynamic nodes, details of waits) need not be JSON. It lives on in this process.
+		return JSON.stringify(checkpoint, leaveOutWhatJsonCannotSay())
+	}
+}
+
+/** A replacer that leaves out big integers and cycles. @returns {(this: any, key: string, value: any) => any} */
+function leaveOutWhatJsonCannotSay() {
+	/** @type {any[]} */
+	const path = []
+	return function (_key, value) {
+		while (path.length > 0 && path.at(-1) !== this) path.pop()
+		if (typeof value === 'bigint' || path.includes(value)) return undefined
+		if (typeof value === 'object' && value !== null) path.push(value)
+		return value
+	}
 }
 
 /** @template T @param {T[]} list */

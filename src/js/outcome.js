@@ -23,9 +23,13 @@ import { FlowcraftError } from 'flowcraft'
  * @property {any} [payload] absent: Rust puts it together from the stored document; null: none
  */
 
-/** @param {any} error */
+/** @param {any} error anything that was thrown */
 export function messageOf(error) {
-	return error instanceof Error ? error.message : String(error)
+	try {
+		return String(error instanceof Error ? error.message : error)
+	} catch {
+		return 'something that has no text was thrown'
+	}
 }
 
 /**

@@ -3,12 +3,13 @@
  * rewritten `inputs`, dynamic nodes, loop resets.
  */
 import { GraphTraverser } from 'flowcraft'
+import { BatchRecord } from './batch-record.js'
 
 /** @typedef {import('flowcraft').NodeDefinition} NodeDefinition */
 /** @typedef {{ def: NodeDefinition, from: string, gather?: string }} DynamicNode */
 
 /** When in memory's order something happened: the wave, and its place among the results of that wave. @typedef {{ wave: number, order: number }} Moment */
-/** @typedef {{ completed: [string, Moment][], inputs: [string, any][], inputWaves: [string, number][], dynamic: DynamicNode[] }} GraphRecord */
+/** @typedef {{ completed: [string, Moment][], inputs: [string, any][], inputWaves: [string, number][], dynamic: DynamicNode[], batches: import('./batch-record.js').BatchEntry[] }} GraphRecord */
 
 /**
  * What the edges of a blueprint say, once for all its runs.
@@ -101,8 +102,14 @@ function copyNode(node) {
 export class RunGraph extends GraphTraverser {
 	/** Completed nodes and since when. @type {Map<string, Moment>} */
 	completed = new Map()
-	/** @type {Map<string, DynamicNode>} */
+	/** Those of them that no batch keeps. @type {Map<string, Moment>} */
+	plainCompleted = new Map()
+	/** Dynamic nodes that are no batch workers. @type {Map<string, DynamicNode>} */
 	dynamic = new Map()
+	/** @type {BatchRecord[]} */
+	batches = []
+	/** Batch workers: their record and item. @type {Map<string, { batch: number, item: number }>} */
+	workers = new Map()
 	/** `inputs` that edges have rewritten in this run's copy of the blueprint. @type {Map<string, any>} */
 	rewritten = new Map()
 	/** The wave of the last edge that wrote the input of a contested node. @type {Map<string, number>} */
@@ -120,6 +127,9 @@ export class RunGraph extends GraphTraverser {
 	#shape
 	/** Nodes that dynamic nodes lead to, and dynamic nodes themselves. @type {Map<string, Set<string>>} */
 	#dynamicSuccessors = new Map()
+	#sharesPredecessors = HAS_KNOWN_FIELDS
+	/** The predecessor that was missing when a node was last asked about. @type {Map<string, string>} */
+	#missing = new Map()
 
 	/** @param {GraphTemplate} template */
 	constructor({ blueprint, shape, traverser }) {
@@ -146,7 +156,7 @@ export class RunGraph extends GraphTraverser {
 
 	/** Whether a result of `from` may still lead to this node. @param {string} from @param {string} nodeId */
 	leadsTo(from, nodeId) {
-		return this.dynamic.has(from) || this.#shape.ancestors(nodeId).has(from)
+		return this.dynamic.has(from) || this.workers.has(from) || this.#shape.ancestors(nodeId).has(from)
 	}
 
 	/** @param {string} nodeId */
@@ -160,8 +170,12 @@ export class RunGraph extends GraphTraverser {
 	 * @param {Moment} moment
 	 */
 	isReadyAt(nodeId, moment) {
+		const missing = this.#missing.get(nodeId)
+		if (missing !== undefined && !this.isCompletedAt(missing, moment)) return false
 		for (const predecessor of this.predecessorsOf(nodeId) ?? []) {
-			if (!this.isCompletedAt(predecessor, moment)) return false
+			if (this.isCompletedAt(predecessor, moment)) continue
+			this.#missing.set(nodeId, predecessor)
+			return false
 		}
 		return true
 	}
@@ -174,11 +188,20 @@ export class RunGraph extends GraphTraverser {
 
 	/** @param {string} nodeId @param {any} result @param {NodeDefinition[]} nextNodes @override */
 	markNodeCompleted(nodeId, result, nextNodes) {
-		if (!this.completed.has(nodeId)) this.completed.set(nodeId, this.now)
+		if (!this.completed.has(nodeId)) this.#complete(nodeId)
 		super.markNodeCompleted(nodeId, result, nextNodes)
 		this.matched = nextNodes.length > 0
 		if (this.matched) for (const { id } of nextNodes) if (!this.isAnyJoin(id)) this.asked.push(id)
 		if (!this.matched) this.asked.push(...this.#unconditional(nodeId))
+	}
+
+	/** @param {string} nodeId */
+	#complete(nodeId) {
+		this.completed.set(nodeId, this.now)
+		const worker = this.workers.get(nodeId)
+		if (!worker) this.plainCompleted.set(nodeId, this.now)
+		// A wave of its own: as any other node.
+		else if (!this.batches[worker.batch].complete(worker.item, this.now.wave)) this.plainCompleted.set(nodeId, this.now)
 	}
 
 	/** Whom Flowcraft asks when no edge of a node matches. @param {string} nodeId */
@@ -190,6 +213,7 @@ export class RunGraph extends GraphTraverser {
 	/** @param {string} nodeId @override */
 	resetNodeCompletion(nodeId) {
 		this.completed.delete(nodeId)
+		this.plainCompleted.delete(nodeId)
 		super.resetNodeCompletion(nodeId)
 		this.onReset(nodeId)
 	}
@@ -197,24 +221,45 @@ export class RunGraph extends GraphTraverser {
 	/** Takes a completion back that a loop had reset before it came. @param {string} nodeId */
 	uncomplete(nodeId) {
 		this.completed.delete(nodeId)
+		this.plainCompleted.delete(nodeId)
 		super.resetNodeCompletion(nodeId)
 	}
 
 	/** @param {string} nodeId @param {NodeDefinition} def @param {string} from @param {string} [gather] @override */
 	addDynamicNode(nodeId, def, from, gather) {
-		if (this.dynamic.size === 0) this.#ownPredecessors()
+		if (this.#sharesPredecessors) this.#ownPredecessors()
 		super.addDynamicNode(nodeId, def, from, gather)
-		// The first definition of an id is the one that runs, the last emitter is its predecessor: as in memory.
-		if (!this.#nodes.has(def.id)) this.#nodes.set(def.id, def)
-		this.dynamic.set(def.id, { def: this.dynamic.get(def.id)?.def ?? def, from, gather })
 		add(this.#dynamicSuccessors, from, def.id)
 		if (gather) add(this.#dynamicSuccessors, def.id, gather)
+		if (this.#nodes.has(def.id)) this.#emitAgain(def, from, gather)
+		else {
+			this.#nodes.set(def.id, def)
+			if (!this.#addWorker(def, from, gather)) this.dynamic.set(def.id, { def, from, gather })
+		}
+	}
+
+	/** The first definition of an id is the one that runs, the last emitter is its predecessor: as in memory. @param {NodeDefinition} def @param {string} from @param {string | undefined} gather */
+	#emitAgain(def, from, gather) {
+		this.dynamic.set(def.id, { def: this.dynamic.get(def.id)?.def ?? def, from, gather })
+	}
+
+	/** @param {NodeDefinition} def @param {string} from @param {string | undefined} gather */
+	#addWorker(def, from, gather) {
+		let batch = this.batches.at(-1)
+		if (!batch?.isNext(def, from, gather)) {
+			batch = BatchRecord.of(def, from, gather)
+			if (!batch) return false
+			this.batches.push(batch)
+		}
+		this.workers.set(def.id, { batch: this.batches.length - 1, item: batch.first + batch.count++ })
+		return true
 	}
 
 	/** What several runs share until one of them changes it. */
 	#ownPredecessors() {
 		const own = new Map(Array.from(this.getAllPredecessors(), ([id, predecessors]) => [id, new Set(predecessors)]))
 		Object.assign(this, { allPredecessors: own })
+		this.#sharesPredecessors = false
 	}
 
 	/** @param {string} nodeId @param {any} inputs */
@@ -225,17 +270,41 @@ export class RunGraph extends GraphTraverser {
 	}
 
 	/** Takes over what a checkpoint recorded. @param {GraphRecord} record */
-	restore({ completed, inputs, inputWaves, dynamic }) {
+	restore({ completed, inputs, inputWaves, dynamic, batches }) {
+		for (const entry of batches) this.#restoreBatch(BatchRecord.revive(entry))
 		for (const { def, from, gather } of dynamic)
 			this.addDynamicNode(def.id, this.#withLocalWorker(def, from), from, gather)
 		for (const [nodeId, value] of inputs) this.rewrite(nodeId, value)
-		const nodes = /** @type {{ completedNodes: Set<string> }} */ (/** @type {unknown} */ (this)).completedNodes
 		for (const [nodeId, wave] of inputWaves) this.inputWaves.set(nodeId, wave)
 		for (const [nodeId, since] of completed) {
-			this.completed.set(nodeId, since)
-			nodes.add(nodeId)
+			this.#markRestored(nodeId, since)
+			this.plainCompleted.set(nodeId, since)
 		}
 		this.clearFrontier()
+	}
+
+	/** @param {BatchRecord} batch */
+	#restoreBatch(batch) {
+		if (this.#sharesPredecessors) this.#ownPredecessors()
+		const at = this.batches.push(batch) - 1
+		const { from, gather, first, count, wave } = batch
+		for (let item = first; item < first + count; item++) {
+			const def = batch.worker(item)
+			this.workers.set(def.id, { batch: at, item })
+			// Known already: addDynamicNode makes no second record of it.
+			this.#nodes.set(def.id, this.#withLocalWorker(def, from))
+			super.addDynamicNode(def.id, /** @type {NodeDefinition} */ (this.#nodes.get(def.id)), from, gather)
+			add(this.#dynamicSuccessors, from, def.id)
+			if (gather) add(this.#dynamicSuccessors, def.id, gather)
+		}
+		for (const item of batch.doneItems()) this.#markRestored(batch.worker(item).id, { wave, order: 0 })
+	}
+
+	/** @param {string} nodeId @param {Moment} since */
+	#markRestored(nodeId, since) {
+		this.completed.set(nodeId, since)
+		const nodes = /** @type {{ completedNodes: Set<string> }} */ (/** @type {unknown} */ (this)).completedNodes
+		nodes.add(nodeId)
 	}
 
 	/**

@@ -14,7 +14,7 @@ import { RunState, VisitState } from './run-state.js'
 import { RunWaits, isSubflow, resumeSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
-import { Visit, VisitExecution, dueRecord, reviveVisit } from './visit.js'
+import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 /** @typedef {import('./opening.js').Opening} Opening */
@@ -162,8 +162,8 @@ export class RunSession {
 
 	/** @param {Checkpoint} checkpoint */
 	#restore(checkpoint) {
-		const { done, inputs = [], from = [], dynamic = [], errors = [], due = [] } = checkpoint
-		this.graph.restore({ completed: moments(done), inputs, inputWaves: from, dynamic })
+		const { done, inputs = [], from = [], dynamic = [], batches = [], errors = [], due = [] } = checkpoint
+		this.graph.restore({ completed: moments(done), inputs, inputWaves: from, dynamic, batches })
 		for (const record of errors) {
 			const error = /** @type {any} */ (reviveError(record))
 			this.#errorRecords.set(error, record)
@@ -171,7 +171,7 @@ export class RunSession {
 		}
 		if (checkpoint.fallback) this.state.markFallbackExecuted()
 		this.#waits.restore(checkpoint)
-		this.#fresh = due.map(reviveVisit)
+		this.#fresh = reviveVisits(due, this.graph)
 		for (const visit of this.#fresh) this.visits.set(visit.number, visit)
 		this.#lastVisit = checkpoint.last
 		this.#results = checkpoint.results ?? 0
@@ -495,12 +495,13 @@ export class RunSession {
 	/** What it takes to go on. @param {Checkpoint} checkpoint */
 	#writeProgress(checkpoint) {
 		const { graph, state } = this
-		checkpoint.due = unlessEmpty(Array.from(this.visits.values(), dueRecord))
+		checkpoint.due = unlessEmpty(dueRecords(this.visits.values(), graph))
 		checkpoint.results = this.#results
-		checkpoint.done = flatMoments(graph.completed)
+		checkpoint.done = flatMoments(graph.plainCompleted)
 		checkpoint.inputs = unlessEmpty([...graph.rewritten])
 		checkpoint.from = unlessEmpty([...graph.inputWaves])
 		checkpoint.dynamic = unlessEmpty([...graph.dynamic.values()])
+		checkpoint.batches = unlessEmpty(graph.batches.map((batch) => batch.entry()))
 		checkpoint.errors = unlessEmpty(state.getErrors().map((error) => this.#errorRecord(error)))
 		checkpoint.fallback = state.getAnyFallbackExecuted() ? 1 : undefined
 		checkpoint.base = this.#base || undefined

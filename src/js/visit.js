@@ -42,6 +42,10 @@ export class Visit {
 		this.duration = Math.round(performance.now() - this.#startedAt)
 	}
 
+	get flags() {
+		return (this.reset ? RESET : 0) | (this.replay ? REPLAY : 0)
+	}
+
 	get running() {
 		return this.started && !this.settled
 	}
@@ -85,20 +89,55 @@ export class VisitExecution {
 const RESET = 1
 const REPLAY = 2
 
-/** A due visit in the checkpoint. @typedef {[number: number, nodeId: string, wave: number, flags?: number, answer?: import('./run-waits.js').Answer]} DueRecord */
+/**
+ * A due visit in the checkpoint: its number, node and wave, flags, and the answer that a subflow goes on with. Consecutive
+ * visits of consecutive workers of a batch are one record, with batch, first item and count for the node.
+ * @typedef {[number: number, node: string | [batch: number, item: number, count: number], wave: number, flags?: number,
+ *   answer?: import('./run-waits.js').Answer]} DueRecord
+ */
+
+/** @typedef {import('./run-graph.js').RunGraph} RunGraph */
+
+/** @param {Iterable<Visit>} visits @param {RunGraph} graph @returns {DueRecord[]} */
+export function dueRecords(visits, graph) {
+	/** @type {DueRecord[]} */
+	const records = []
+	for (const visit of visits) {
+		const worker = visit.flags === 0 && !visit.answer && graph.workers.get(visit.nodeId)
+		if (!worker) records.push(dueRecord(visit))
+		else if (!extend(records.at(-1), visit, worker))
+			records.push([visit.number, [worker.batch, worker.item, 1], visit.wave])
+	}
+	return records
+}
 
 /** @param {Visit} visit @returns {DueRecord} */
-export function dueRecord({ number, nodeId, wave, reset, replay, answer }) {
-	const flags = (reset ? RESET : 0) | (replay ? REPLAY : 0)
+function dueRecord({ number, nodeId, wave, flags, answer }) {
 	if (answer) return [number, nodeId, wave, flags, answer]
 	return flags ? [number, nodeId, wave, flags] : [number, nodeId, wave]
 }
 
-/** @param {DueRecord} record */
-export function reviveVisit([number, nodeId, wave, flags = 0, answer]) {
-	const visit = new Visit(number, nodeId, wave)
-	visit.reset = (flags & RESET) !== 0
-	visit.replay = (flags & REPLAY) !== 0
-	visit.answer = answer
-	return visit
+/** @param {DueRecord | undefined} record @param {Visit} visit @param {{ batch: number, item: number }} worker */
+function extend(record, { number, wave }, { batch, item }) {
+	if (!record || typeof record[1] === 'string' || record[2] !== wave) return false
+	const [lastBatch, first, count] = record[1]
+	if (lastBatch !== batch || first + count !== item || record[0] + count !== number) return false
+	record[1][2]++
+	return true
+}
+
+/** @param {DueRecord[]} records @param {RunGraph} graph restored */
+export function reviveVisits(records, graph) {
+	return records.flatMap(([number, node, wave, flags = 0, answer]) => {
+		if (typeof node !== 'string') {
+			const [batch, first, count] = node
+			const idOf = (/** @type {number} */ i) => graph.batches[batch].worker(first + i).id
+			return Array.from({ length: count }, (_, i) => new Visit(number + i, idOf(i), wave))
+		}
+		const visit = new Visit(number, node, wave)
+		visit.reset = (flags & RESET) !== 0
+		visit.replay = (flags & REPLAY) !== 0
+		visit.answer = answer
+		return [visit]
+	})
 }
