@@ -117,9 +117,4 @@ describe('the process of an adapter', () => {
 		const fact = { status: 'completed', code: 0 }
 		assert.deepEqual({ code, facts, problems }, { code: 0, facts: [fact, fact, fact], problems: '' })
 	})
-
-	test('survives the end of a worker thread whose adapter runs', async () => {
-		const { code, facts, problems } = await run('a thread is terminated', await settings({ leaseTtlMs: 2_000 }))
-		assert.deepEqual({ code, facts, problems }, { code: 0, facts: [{ status: 'completed' }], problems: '' })
-	})
 })

@@ -67,21 +67,6 @@ const scenarios = {
 			say({ ...fact, code })
 		}
 	},
-	// A thread that is ended from outside, its worker running.
-	async 'a thread is terminated'() {
-		const thread = new Worker(fileURLToPath(import.meta.url), { workerData: { scenario: 'not stopped', text } })
-		await new Promise((resolve, reject) => {
-			thread.once('message', resolve)
-			thread.once('error', reject)
-		})
-		await thread.terminate()
-		// The main thread goes on, with a worker of its own.
-		const adapter = build()
-		await adapter.start()
-		const status = await oneRun(adapter)
-		await adapter.stop()
-		say({ status })
-	},
 }
 
 await scenarios[/** @type {keyof typeof scenarios} */ (scenario)]()
