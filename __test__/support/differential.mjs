@@ -6,7 +6,7 @@ import { published, runInMemory } from './oracle.mjs'
 import { startRun, startWorker } from './worker.mjs'
 
 /** @param {any} result @param {Set<string>} ignore */
-function comparable({ context, ...rest }, ignore) {
+export function comparable({ context, ...rest }, ignore) {
 	// Row 28a: the alias of a node that a fallback replaced may be missing.
 	const replaced = (/** @type {string} */ key) => context[key] === null && context[`_outputs.${key}`] === null
 	const kept = context && Object.entries(context).filter(([key]) => !replaced(key) && !ignore.has(key))
@@ -18,7 +18,7 @@ function comparable({ context, ...rest }, ignore) {
  * @param {any} built
  * @param {'eager' | 'wave'} profile
  */
-async function oracle({ blueprint, initial, ignore }, profile) {
+export async function oracle({ blueprint, initial, ignore }, profile) {
 	const expected = comparable(await runInMemory(blueprint, randomRuntime(), initial), ignore)
 	if (profile === 'wave') return expected
 	for (let variant = 1; variant < VARIANTS; variant++) {

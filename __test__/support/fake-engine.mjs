@@ -336,7 +336,9 @@ export class FakeEngine {
 		// A dead process runs nothing: its sessions must not go on in this one.
 		old.onBatch(handles.map((handle) => [6, handle, 'killed']))
 		for (const message of this.uncompleted) message.waitsFor = null
-		for (const message of [...this.uncompleted]) this.#deliver(message)
+		// Delivering adds messages and removes them.
+		const redelivered = this.uncompleted.slice()
+		for (const message of redelivered) this.#deliver(message)
 	}
 
 	/** The last status row of a run. @param {string} runId */

@@ -106,6 +106,17 @@ test('a join behind a wait does not run before the wait is over', async () => {
 	assert.deepEqual(data.payload.context.j, { got: 'now' })
 })
 
+test('a resume comes after everything that has run: a join behind it gets its output', async () => {
+	const blueprint = {
+		id: 'bp',
+		nodes: [node('w', 'wait'), node('a'), node('a2'), node('a3'), node('j')],
+		edges: [edge('w>j'), edge('a>a2'), edge('a2>a3'), edge('a3>j')],
+	}
+	const { engine, runId } = await awaitingRun(blueprint)
+	const { data } = await resumed(engine, runId, [{ output: 'answer' }])
+	assert.deepEqual(data.payload.context.j, { got: 'answer' })
+})
+
 test('the first resume of a wait counts; one too many is refused', async () => {
 	const blueprint = { id: 'bp', nodes: [node('w', 'wait'), node('b')], edges: [edge('w>b')] }
 	const { engine, runId } = await awaitingRun(blueprint)

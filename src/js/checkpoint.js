@@ -11,7 +11,7 @@
  *   "due": [[7, "ship", 4, 0?, {}?]], visits due or running: number, node, wave, flags (1: a loop has reset its
  *                                     completion, 2: its output is there already), what a subflow goes on with;
  *           [8, [0, 5, 20], 4]        visits 8 to 27, of the workers of batch 0 for items 5 to 24
- *   "results": 9,                     results processed so far
+ *   "results": 9, "highest": 4,       results processed so far, and the highest wave of them
  *   "done": ["a", 1, 1, "b", 2, 3],   completed nodes, and in which wave and after how many results they became so
  *   "inputs": [["b", "_inputs.b"]],   `inputs` that edges have rewritten
  *   "from": [["j", 3]],               contested nodes: the wave of the edge that wrote their input
@@ -46,6 +46,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {import('./visit.js').DueRecord[]} [due]
  * @property {(string | number)[]} [done]
  * @property {number} [results]
+ * @property {number} [highest]
  * @property {[string, any][]} [inputs]
  * @property {[string, number][]} [from]
  * @property {import('./run-graph.js').DynamicNode[]} [dynamic]

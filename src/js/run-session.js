@@ -77,6 +77,8 @@ export class RunSession {
 	#lastVisit = 0
 	/** Results processed so far. */
 	#results = 0
+	/** The highest wave of them. */
+	#highestWave = 0
 	/** The wave from which the cap counts. */
 	#base = 0
 	#seq = 0
@@ -175,6 +177,7 @@ export class RunSession {
 		for (const visit of this.#fresh) this.visits.set(visit.number, visit)
 		this.#lastVisit = checkpoint.last
 		this.#results = checkpoint.results ?? 0
+		this.#highestWave = checkpoint.highest ?? 0
 		this.#base = checkpoint.base ?? 0
 		this.#outcome = checkpoint.outcome
 		this.#schedule.restore(checkpoint)
@@ -331,6 +334,7 @@ export class RunSession {
 	 */
 	async route({ nodeId, wave, settled }) {
 		this.graph.now = { wave, order: ++this.#results }
+		if (wave > this.#highestWave) this.#highestWave = wave
 		const waits = this.state.isAwaiting() && this.state.getAwaitingNodeIds().includes(nodeId)
 		const traverser = /** @type {any} */ (waits ? this.#router.withoutRouting() : this.graph)
 		const runtime = /** @type {any} */ (waits ? this.#router.preview : this.#router)
@@ -409,11 +413,13 @@ export class RunSession {
 
 	/** @param {Answer & { nodeId: string }} answer */
 	async #answer({ nodeId, action, output }) {
-		const wave = this.#waits.end(nodeId)
-		if (wave === undefined) {
+		const asked = this.#waits.end(nodeId)
+		if (asked === undefined) {
 			this.#waits.keep(nodeId, { action, output })
 			return
 		}
+		// In memory a resume comes after everything that has run.
+		const wave = Math.max(asked, this.#highestWave)
 		this.state.clearAwaiting(nodeId)
 		if (this.visits.size === 0 && this.#waits.size === 0) this.#base = wave
 		const held = this.#schedule.resumed()
@@ -470,6 +476,7 @@ export class RunSession {
 		this.visits.clear()
 		this.#fresh = []
 		this.#settled = []
+		this.#answers = []
 		this.#recorded.push(...dropped)
 		this.#commit(rejectedOutcome(error))
 		this.#signalAbort('the run has ended')
@@ -497,6 +504,7 @@ export class RunSession {
 		const { graph, state } = this
 		checkpoint.due = unlessEmpty(dueRecords(this.visits.values(), graph))
 		checkpoint.results = this.#results
+		checkpoint.highest = this.#highestWave
 		checkpoint.done = flatMoments(graph.plainCompleted)
 		checkpoint.inputs = unlessEmpty([...graph.rewritten])
 		checkpoint.from = unlessEmpty([...graph.inputWaves])

@@ -98,7 +98,7 @@ export class EagerSchedule {
 			await this.#decide(nodeId)
 		}
 		if (this.#asks.size === 0) return
-		for (const nodeId of [...this.#asks.keys()]) {
+		for (const nodeId of this.#asks.keys()) {
 			const concerned = nodeId === from || graph.predecessorsOf(nodeId)?.has(from) || asked.includes(nodeId)
 			if (concerned || graph.isAnyJoin(nodeId)) await this.#decide(nodeId)
 		}

@@ -40,7 +40,16 @@ const ALL_SEEN = 12
  * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
-export function createSessions({ runtime, native, options = {}, logger, adapterBus, hooks = {}, fallback = () => {} }) {
+export function createSessions({
+	runtime,
+	native,
+	options = {},
+	logger: userLogger,
+	adapterBus,
+	hooks = {},
+	fallback = () => {},
+}) {
+	const logger = guarded(userLogger)
 	/** @type {Map<number, RunSession>} */
 	const sessions = new Map()
 	const catalog = createBlueprintCatalog(runtime)
@@ -131,4 +140,16 @@ export function createSessions({ runtime, native, options = {}, logger, adapterB
 			return { sessions: sessions.size, running: permits.used, waiting: permits.waiting }
 		},
 	}
+}
+
+/** A logger that throws must not take a run with it. @param {import('flowcraft').ILogger} logger @returns {import('flowcraft').ILogger} */
+function guarded(logger) {
+	const log = (/** @type {'debug' | 'info' | 'warn' | 'error'} */ level) => (/** @type {string} */ text) => {
+		try {
+			logger[level](text)
+		} catch {
+			// There is nowhere left to say it.
+		}
+	}
+	return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
 }
