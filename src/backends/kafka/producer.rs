@@ -22,7 +22,7 @@ use crate::ports::{DeadLetter, JobSink, OutboundJob, SendDone};
 
 /// How long one round of serving delivery reports takes; reports are served within it as they come. It
 /// bounds how long a full queue or a broken producer waits for its turn.
-const ROUND: Duration = Duration::from_millis(50);
+const ROUND: Duration = Duration::from_millis(100);
 /// What is buffered is sent within this time on close, or reported as failed.
 const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 /// How long `close` waits for the thread.
@@ -172,8 +172,11 @@ fn is_fatal(code: Code) -> bool {
 }
 
 fn failed(topic: &str, code: Code) -> FlowError {
-    let retry = if matches!(code, Code::PurgeQueue | Code::PurgeInflight) { Retry::Later } else { errors::retry(code) };
-    FlowError::Store { service: Service::Kafka, operation: format!("sending to topic \"{topic}\""), cause: code.to_string(), retry }
+    let (cause, retry) = match code {
+        Code::PurgeQueue | Code::PurgeInflight => ("not acknowledged before the producer was closed".to_owned(), Retry::Later),
+        _ => (code.to_string(), errors::retry(code)),
+    };
+    FlowError::Store { service: Service::Kafka, operation: format!("sending to topic \"{topic}\""), cause, retry }
 }
 
 /// Puts a message into librdkafka's queue, or gives it back.
