@@ -55,12 +55,16 @@ export interface KafkaSettings {
 	sasl?:
 		| { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string }
 		| { mechanism: 'oauthbearer'; oauthBearerProvider: () => Promise<{ value: string }> }
-	/** Milliseconds until a connection attempt is given up. Default 1000. */
-	connectionTimeout?: number
-	/** Milliseconds until a request is given up. Default 30000. */
-	requestTimeout?: number
-	/** Milliseconds without a sign of life after which the group takes a worker's partitions away. Default 30000. */
+	/** Milliseconds without a sign of life after which the group takes a worker's partitions away. Default 10000. */
 	sessionTimeoutMs?: number
+	/** Milliseconds between signs of life. Default 3000. */
+	heartbeatIntervalMs?: number
+	/** Milliseconds that a message waits for others to be sent with. Default 0. */
+	lingerMs?: number
+	/** Name of this member: a restart within the session timeout then moves no partitions. Default none. */
+	groupInstanceId?: string
+	/** Properties of librdkafka, passed on as they are; they go before everything else. */
+	properties?: Record<string, string>
 }
 
 /** The part of a cassandra-driver `Client` that is used. A genuine one is only read: its settings go to the native client. */
@@ -81,7 +85,7 @@ export interface CassandraSettings {
 	socketOptions?: {
 		/** Milliseconds until a connection attempt is given up. Default 5000. */
 		connectTimeout?: number
-		/** Milliseconds until a request is given up. Default 12000. */
+		/** Milliseconds until a request is given up. Default 10000. */
 		readTimeout?: number
 	}
 }
@@ -114,9 +118,9 @@ export interface RedisSettings {
 	tls?: boolean | TlsOptions
 	/** Put before every key. Default none. */
 	keyPrefix?: string
-	/** Milliseconds until a connection attempt is given up. Default 10000. */
+	/** Milliseconds until a connection attempt is given up. Default 5000. */
 	connectTimeout?: number
-	/** Milliseconds until a command is given up. Default none. */
+	/** Milliseconds until a command is given up, waiting for a lost connection included. Default 5000. */
 	commandTimeout?: number
 	/** Nodes of a cluster, instead of `host` and `port`. */
 	cluster?: readonly (string | { host: string; port?: number })[]
@@ -128,8 +132,7 @@ export interface RedisSettings {
 }
 
 /** Replication a write waits for, and a read asks. */
-export type Consistency =
-	'ANY' | 'ONE' | 'TWO' | 'THREE' | 'QUORUM' | 'ALL' | 'LOCAL_QUORUM' | 'EACH_QUORUM' | 'LOCAL_ONE'
+export type Consistency = 'ONE' | 'TWO' | 'THREE' | 'QUORUM' | 'ALL' | 'LOCAL_QUORUM' | 'EACH_QUORUM' | 'LOCAL_ONE'
 
 /**
  * Bounds of one worker. At a bound it stops fetching and goes on when there is room; nothing is lost.
@@ -142,11 +145,11 @@ export interface WorkerLimits {
 	maxConcurrentJobs?: number
 	/** Node bodies of one run that run at once. Default 32. */
 	maxConcurrentJobsPerRun?: number
-	/** Runs whose state is kept in memory. Default 10000. */
+	/** Runs whose state is kept in memory. Default 256. */
 	maxLoadedRuns?: number
 	/** Bytes of state kept in memory. Default 268435456 (256 MiB). */
 	maxLoadedBytes?: number
-	/** Fetched messages that wait for their turn. Default 50000. */
+	/** Fetched messages that wait for their turn. Default 10000. */
 	maxWaitingMessages?: number
 }
 
@@ -190,7 +193,7 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	statusTableName?: string
 	/**
 	 * Default: what the driver's client is set to, or `LOCAL_QUORUM` where that is less than two replicas would survive
-	 * (`ANY`, `ONE`, `LOCAL_ONE`; said once in the log).
+	 * (`ANY`, `ONE`, `LOCAL_ONE`; said in the log).
 	 */
 	consistency?: Consistency
 	/**
@@ -208,6 +211,10 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 * methods, with one warning. `required`: such a client is refused with `ERR_OPTION`.
 	 */
 	native?: 'prefer' | 'required'
+	/** Where a consumer group begins that has no position yet. Default `earliest`: no job is missed. */
+	startPosition?: 'earliest' | 'latest'
+	/** Partitions of the job topic, if this worker has to create it. Default: what the brokers are set to. */
+	topicPartitions?: number
 	/** Name of this worker in leases and health. Default: host, process id and a random part. */
 	workerId?: string
 	/**
@@ -215,7 +222,7 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 * Default 10000; `Infinity` waits for ever. Waiting for the group is not counted.
 	 */
 	startTimeoutMs?: number
-	/** Milliseconds for which a partition is leased; a worker that was paused longer records nothing more. Default 15000. */
+	/** Milliseconds for which a partition is leased; a worker that was paused longer records nothing more. Default 8000. */
 	leaseTtlMs?: number
 	/** Milliseconds that running nodes get to finish and record before their partition moves. Default 5000. */
 	revokeGraceMs?: number
@@ -425,7 +432,7 @@ export declare function createKafkaReconciler(options: KafkaReconcilerOptions): 
 	run(): Promise<ReconciliationStats>
 }
 
-/** What this package throws and rejects with. `docs/errors.md` lists the codes. */
+/** What this package throws and rejects with. `docs/bad-input.md` lists the codes. */
 export declare class KafkaAdapterError extends Error {
 	constructor(code: string, message: string, details?: { retryable?: boolean; cause?: unknown })
 	/** Stable, for example `ERR_OPTION`. */

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { ensureCacheDir } from '../__test__/services/jars.mjs'
 import { withLock } from '../__test__/services/lock.mjs'
-import { fixToolchainEnv, shareCargoTarget } from './toolchain-env.mjs'
+import { fixToolchainEnv } from './toolchain-env.mjs'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const ADDON_FOLDER = join(ROOT, 'src', 'js')
@@ -26,7 +26,6 @@ export class SetupError extends Error {}
 export async function setup({ native = true, signal } = {}) {
 	fixToolchainEnv()
 	await run('bash', ['scripts/prerequisites', '--quiet'], 'the prerequisites named above are missing', signal)
-	shareCargoTarget()
 
 	const cacheDir = join(ROOT, '.cache')
 	await ensureCacheDir(cacheDir)

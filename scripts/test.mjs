@@ -27,7 +27,7 @@ const SUITES = [
 	{ name: 'lint', command: ['npm', 'run', '--silent', 'lint'], count: 'whole' },
 	{
 		name: 'rust',
-		command: ['cargo', 'test', '--release'],
+		command: ['cargo', 'test', '--release', '--no-fail-fast'],
 		count: 'cargo',
 		needsServices: true,
 		timeoutMs: 30 * MINUTE_MS,

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
@@ -20,12 +19,4 @@ function hasToolchain(rustupHome) {
 	} catch {
 		return false
 	}
-}
-
-/**
- * Makes every cargo of this run build for the host by name, as `napi build` does. Cargo keeps what is built for a named target in
- * a folder of its own, so the tests would otherwise compile all dependencies, OpenSSL included, a second time.
- */
-export function shareCargoTarget() {
-	process.env.CARGO_BUILD_TARGET ??= /^host: (.+)$/m.exec(execFileSync('rustc', ['-vV'], { encoding: 'utf8' }))[1]
 }

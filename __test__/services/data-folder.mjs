@@ -64,11 +64,12 @@ export async function choosePorts(dataDir, recipes) {
 /** Removes what runs left behind that had no chance to clean up, such as those of a machine that went down. */
 export async function removeAbandoned(cacheDir) {
 	for (const name of await readdir(cacheDir)) {
-		if (!name.startsWith('data-')) continue
+		// Only folders of a single run carry its number; a folder that a caller keeps is none of our business.
+		const [, pid] = /^data-(\d+)-/.exec(name) ?? []
+		if (!pid) continue
 		const dataDir = join(cacheDir, name)
 		const owner = await readJson(ownerFile(dataDir))
-		const ownerPid = Number(name.split('-')[1])
-		const inUse = owner ? isAlive(owner.process) || isAlive(owner.watchdog) : identityOf(ownerPid) !== undefined
+		const inUse = owner ? isAlive(owner.process) || isAlive(owner.watchdog) : identityOf(Number(pid)) !== undefined
 		if (!inUse) await rm(dataDir, { recursive: true, force: true })
 	}
 }

@@ -37,6 +37,8 @@ export class FakeEngine {
 	#open = new Map()
 	/** @type {Map<string, number>} */
 	#handles = new Map()
+	/** @type {Set<string>} */
+	#keptOpen = new Set()
 	/** @type {any} */
 	#sessions
 	#generation = 0
@@ -47,14 +49,15 @@ export class FakeEngine {
 	/** @type {Set<number>} calls at which the worker is killed */
 	killAt
 	#killAfterEffect
+	#moreMayCome
 
 	/**
 	 * @param {(native: any, fallback: (event: any[]) => void) => any} createSessions
-	 * @param {{ ackDelay?: 'none' | 'random', duplicate?: boolean, seed?: number, killAt?: number[], killAfterEffect?: boolean }} [options]
+	 * @param {{ ackDelay?: 'none' | 'random', duplicate?: boolean, seed?: number, killAt?: number[], killAfterEffect?: boolean, moreMayCome?: boolean }} [options]
 	 */
 	constructor(
 		createSessions,
-		{ ackDelay = 'none', duplicate = false, seed = 1, killAt = [], killAfterEffect = false } = {},
+		{ ackDelay = 'none', duplicate = false, seed = 1, killAt = [], killAfterEffect = false, moreMayCome = false } = {},
 	) {
 		this.#createSessions = createSessions
 		this.#ackDelay = ackDelay
@@ -62,6 +65,7 @@ export class FakeEngine {
 		this.#random = randomFrom(seed)
 		this.killAt = new Set(killAt)
 		this.#killAfterEffect = killAfterEffect
+		this.#moreMayCome = moreMayCome
 		this.#startWorker()
 	}
 
@@ -73,7 +77,7 @@ export class FakeEngine {
 		const generation = ++this.#generation
 		/** @type {any} */
 		const native = {}
-		for (const name of ['opened', 'refuse', 'step']) {
+		for (const name of ['opened', 'refuse', 'step', 'drained']) {
 			native[name] = (/** @type {any[]} */ ...args) => this.#call(generation, name, args)
 		}
 		this.#sessions = this.#createSessions(native, () => {})
@@ -88,7 +92,7 @@ export class FakeEngine {
 		const run = this.#open.get(args[0])
 		if (name === 'opened') this.#opened(run, JSON.parse(args[1]))
 		else if (name === 'refuse') this.#refused(run, args)
-		else this.#step(run, args, killed)
+		else if (name === 'step') this.#step(run, args, killed)
 		if (killed) this.kill()
 	}
 
@@ -155,7 +159,17 @@ export class FakeEngine {
 			if (generation !== this.#generation) return
 			const nodeIds = run.messages.map((waiting) => waiting.nodeId)
 			this.#sessions.onBatch([
-				[1, run.handle, runId, blueprintId, nodeIds, entries, stored?.checkpoint ?? null, stored !== undefined, false],
+				[
+					1,
+					run.handle,
+					runId,
+					blueprintId,
+					nodeIds,
+					entries,
+					stored?.checkpoint ?? null,
+					stored !== undefined,
+					this.#moreMayCome,
+				],
 			])
 		})
 	}
@@ -202,7 +216,8 @@ export class FakeEngine {
 
 	/** @param {any} run @param {any[]} args @param {boolean} atOnce */
 	#step(run, [, seq, changes, checkpoint, done, dueJson, outcomeJson], atOnce) {
-		if (run.ended) throw new Error(`step ${seq} after the outcome of run ${run.runId}`)
+		if (run.ended && !this.#keptOpen.has(run.runId))
+			throw new Error(`step ${seq} after the outcome of run ${run.runId}`)
 		JSON.parse(checkpoint)
 		const keys = changes.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 2 === 0)
 		if (new Set(keys).size !== keys.length) throw new Error(`a key stands twice in step ${seq}: ${keys}`)
@@ -214,7 +229,7 @@ export class FakeEngine {
 			due: JSON.parse(dueJson),
 			outcome: outcomeJson && JSON.parse(outcomeJson),
 		})
-		if (outcomeJson) run.ended = true
+		run.ended = outcomeJson !== null
 		if (atOnce) return this.#makeDurable(run)
 		const generation = this.#generation
 		const commit = () => generation === this.#generation && this.#open.has(run.handle) && this.#makeDurable(run)
@@ -268,7 +283,7 @@ export class FakeEngine {
 			data: statusData(run.runId, outcome, stored.entries),
 		})
 		this.uncompleted = this.uncompleted.filter((message) => message.runId !== run.runId || message.waitsFor === null)
-		this.#close(run)
+		if (outcome.status !== 'awaiting' || !this.#keptOpen.has(run.runId)) this.#close(run)
 	}
 
 	/** @param {any} run */
@@ -296,6 +311,19 @@ export class FakeEngine {
 	/** @param {string} runId */
 	session(runId) {
 		return this.#sessions.get(this.#handles.get(runId))
+	}
+
+	/** Opens a run that awaits, for a resume. @param {string} runId */
+	async reopen(runId) {
+		const checkpoint = JSON.parse(this.documents.get(runId)?.checkpoint ?? '{}')
+		this.send(runId, checkpoint.blueprint, '(resume)')
+		while (!this.session(runId)) await tick()
+		return this.session(runId)
+	}
+
+	/** A run's session stays open when it awaits. @param {string} runId */
+	keepOpen(runId) {
+		this.#keptOpen.add(runId)
 	}
 
 	/** The worker dies; another one starts and gets every uncompleted message. */

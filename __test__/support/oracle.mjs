@@ -6,6 +6,8 @@ import assert from 'node:assert/strict'
 import { FlowRuntime } from 'flowcraft'
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
+// A subflow's whole context may be a value, as an object or as text.
+const EXECUTION_ID = /(\\*"_executionId\\*":\\*")[^"\\]+/g
 const BOOKKEEPING = ['_executionId', 'blueprintId', 'blueprintVersion']
 
 /**
@@ -22,9 +24,7 @@ export async function runInMemory(blueprint, runtimeOptions, initial = {}, optio
 		return {
 			status: result.status,
 			context: canonical(project(result.context), keep(blueprint, initial)),
-			errors: (result.errors ?? [])
-				.map((/** @type {any} */ error) => `${error.nodeId}: ${error.originalError.message}`)
-				.sort(),
+			errors: errorLines(result.errors),
 		}
 	} catch (error) {
 		return { status: 'failed', rejected: error instanceof Error ? error.message : String(error) }
@@ -45,10 +45,18 @@ export function published(data, blueprint, initial = {}) {
 	return {
 		status,
 		context: canonical(payload.context, keep(blueprint, initial)),
-		errors: (payload.errors ?? [])
-			.map((/** @type {any} */ error) => `${error.nodeId}: ${error.originalError.message}`)
-			.sort(),
+		errors: errorLines(payload.errors),
 	}
+}
+
+/** @param {any[]} [errors] */
+function errorLines(errors = []) {
+	// After some errors of a process V8 loses the child's message, and Flowcraft says `Unknown error` (spec 4.9).
+	return errors
+		.map(({ nodeId, originalError }) =>
+			`${nodeId}: ${originalError.message.replace(/(Status: failed\.) Error: .*/, '$1')}`.replace(UUID, '*'),
+		)
+		.sort()
 }
 
 /** Bookkeeping keys that belong to the user here. @param {any} blueprint @param {Record<string, any>} initial */
@@ -66,16 +74,19 @@ function project(value) {
 /** @param {Record<string, any>} context @param {string[]} kept */
 function canonical(context, kept) {
 	const entries = Object.entries(context).filter(([key]) => !BOOKKEEPING.includes(key) || kept.includes(key))
-	const masked = (/** @type {any} */ value) => JSON.stringify(value).replace(UUID, '*')
+	const masked = (/** @type {any} */ value) => JSON.stringify(value).replace(UUID, '*').replace(EXECUTION_ID, '')
 	entries.sort((a, b) => {
 		const [x, y] = [masked(a), masked(b)]
 		return x < y ? -1 : x > y ? 1 : 0
 	})
 	/** @type {Map<string, string>} */
 	const names = new Map()
-	const text = JSON.stringify(entries).replace(UUID, (uuid) => {
-		if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
-		return /** @type {string} */ (names.get(uuid))
-	})
-	return Object.fromEntries(JSON.parse(text))
+	const text = JSON.stringify(entries)
+		.replace(EXECUTION_ID, '$1run')
+		.replace(UUID, (uuid) => {
+			if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
+			return /** @type {string} */ (names.get(uuid))
+		})
+	// When a sleep wakes up depends on when it began.
+	return Object.fromEntries(JSON.parse(text.replace(/("wakeUpAt":)"[^"]+"/g, '$1"then"')))
 }

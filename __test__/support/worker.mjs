@@ -1,20 +1,22 @@
 /** Sessions over a fake engine, as a worker puts them together. */
-import { BaseDistributedAdapter, FlowRuntime, NullLogger, analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
+import { FlowRuntime, GraphTraverser, NullLogger, analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
 import { createSessions } from '../../src/js/sessions.js'
 import { FakeEngine } from './fake-engine.mjs'
 import { published, runInMemory } from './oracle.mjs'
 
 /**
- * @param {any} runtimeOptions
+ * @param {any} runtimeOptions or what makes them, for each worker that starts
  * @param {{ engine?: any, sessions?: any, hooks?: any, adapterBus?: any, logger?: any, runtime?: () => any }} [options]
  */
 export function startWorker(
 	runtimeOptions,
 	{ engine = {}, sessions = {}, hooks, adapterBus, logger = new NullLogger(), runtime } = {},
 ) {
-	const create =
-		runtime ??
-		(() => new FlowRuntime({ ...runtimeOptions, dependencies: { ...runtimeOptions.dependencies, adapter: {} } }))
+	const create = () => {
+		if (runtime) return runtime()
+		const made = typeof runtimeOptions === 'function' ? runtimeOptions() : runtimeOptions
+		return new FlowRuntime({ ...made, dependencies: { adapter: {}, ...made.dependencies } })
+	}
 	return new FakeEngine(
 		(native, fallback) =>
 			createSessions({ runtime: create(), native, options: sessions, logger, adapterBus, hooks, fallback }),
@@ -33,7 +35,10 @@ let runs = 0
 export function startRun(engine, blueprint, initial = {}) {
 	const runId = `run-${++runs}`
 	engine.seed(runId, initial)
-	const { startNodeIds } = analyzeBlueprint(sanitizeBlueprint(blueprint))
+	const clean = sanitizeBlueprint(blueprint)
+	let { startNodeIds } = analyzeBlueprint(clean)
+	// A graph of cycles only: memory chooses the entry points.
+	if (startNodeIds.length === 0) startNodeIds = new GraphTraverser(clean).getReadyNodes().map(({ nodeId }) => nodeId)
 	for (const nodeId of startNodeIds) engine.send(runId, blueprint.id, nodeId)
 	return runId
 }
@@ -56,4 +61,64 @@ export async function bothWays(blueprint, runtimeOptions, { initial = {}, inMemo
 	return { expected, actual: published(data, blueprint, initial), engine, runId, data, text }
 }
 
-export { BaseDistributedAdapter }
+/**
+ * Sessions without an engine: a test says itself what becomes durable, and when.
+ * @param {any} runtimeOptions
+ * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any }} [options]
+ */
+export function bareSessions(
+	runtimeOptions,
+	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger() } = {},
+) {
+	/** @type {any[][]} */
+	const calls = []
+	/** @type {any} */
+	const native = {}
+	for (const name of ['opened', 'refuse', 'step', 'drained']) {
+		native[name] = (/** @type {any[]} */ ...args) => void calls.push([name, ...args])
+	}
+	/** @type {any[]} */
+	const others = []
+	const runtime = new FlowRuntime(runtimeOptions)
+	const fallback = (/** @type {any} */ event) => void others.push(event)
+	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, fallback })
+	return {
+		sessions,
+		calls,
+		others,
+		/** The steps so far, by name. */
+		get steps() {
+			return calls
+				.filter(([name]) => name === 'step')
+				.map(([, handle, seq, changes, checkpoint, done, due, outcome]) => ({
+					handle,
+					seq,
+					changes: Object.fromEntries(
+						changes.flatMap((/** @type {string} */ key, /** @type {number} */ i) =>
+							i % 2 ? [] : [[key, changes[i + 1]]],
+						),
+					),
+					checkpoint: JSON.parse(checkpoint),
+					text: checkpoint,
+					done,
+					due: JSON.parse(due),
+					outcome: outcome && JSON.parse(outcome),
+				}))
+		},
+		/** @param {any[]} event */
+		tell: (...event) => sessions.onBatch([event]),
+		/** @param {string[]} nodeIds @param {{ entries?: Record<string, any>, checkpoint?: string, blueprintId?: string, handle?: number, moreMayCome?: boolean }} [run] */
+		open(nodeIds, { entries = {}, checkpoint, blueprintId = 'bp', handle = 1, moreMayCome = false } = {}) {
+			const raw = Object.entries(entries).flatMap(([key, value]) => [key, JSON.stringify(value)])
+			sessions.onBatch([[1, handle, `run-${handle}`, blueprintId, nodeIds, raw, checkpoint ?? null, true, moreMayCome]])
+		},
+		/** Until nothing happens any more. */
+		async settle() {
+			for (let calm = 0, seen = -1; calm < 5; calm++) {
+				if (calls.length !== seen) calm = 0
+				seen = calls.length
+				await new Promise((resolve) => setImmediate(resolve))
+			}
+		},
+	}
+}

@@ -69,6 +69,11 @@ describe('a genuine cassandra-driver client', () => {
 		}
 	})
 
+	it('gives the level of conditional statements', () => {
+		const queryOptions = { serialConsistency: consistencies.serial }
+		assert.equal(read({ queryOptions }).settings.serialConsistency, 'SERIAL')
+	})
+
 	it('gives the level and the data centre of its default profile', () => {
 		const profiles = [new cassandra.ExecutionProfile('default', { consistency: consistencies.eachQuorum })]
 		assert.equal(read({ profiles }).settings.consistency, 'EACH_QUORUM')

@@ -46,7 +46,7 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 				db: 0,
 				keyPrefix: 'app:',
 				connectTimeoutMs: 5,
-				requestTimeoutMs: 6,
+				commandTimeoutMs: 6,
 			})
 		})
 
@@ -84,16 +84,21 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 			assert.deepEqual([found.password, found.db, found.host], ['p', 2, undefined])
 		})
 
-		it('speaks TLS behind sentinels only where ioredis would', () => {
-			const sentinels = [{ host: 's' }]
-			assert.equal(settings({ sentinels, name: 'm', tls: {} }).tls, undefined)
-			assert.ok(settings({ sentinels, name: 'm', tls: {}, enableTLSForSentinelMode: true }).tls)
+		it('speaks TLS to sentinels and servers alike, or to neither', () => {
+			const base = { sentinels: [{ host: 's' }], name: 'm', tls: {} }
+			assert.equal(settings(base).tls, undefined, 'ioredis does not use `tls` behind sentinels')
+			assert.ok(settings({ ...base, sentinelTLS: {}, enableTLSForSentinelMode: true }).tls)
 		})
 
 		const unsupported = [
 			['path (unix socket)', () => make({ path: '/tmp/redis.sock' })],
 			['tls.checkServerIdentity', () => make({ tls: { checkServerIdentity: () => undefined } })],
 			['role', () => make({ sentinels: [{ host: 's' }], name: 'm', role: 'slave' })],
+			['sentinelTLS', () => make({ sentinels: [{ host: 's' }], name: 'm', sentinelTLS: {} })],
+			[
+				'enableTLSForSentinelMode',
+				() => make({ sentinels: [{ host: 's' }], name: 'm', tls: {}, enableTLSForSentinelMode: true }),
+			],
 			['natMap', () => make({ sentinels: [{ host: 's' }], name: 'm', natMap: { 'a:1': { host: 'b', port: 1 } } })],
 			['natMap', () => cluster([{ host: 'a' }], { natMap: { 'a:1': { host: 'b', port: 1 } } })],
 			['useSRVRecords', () => cluster([{ host: 'a' }], { useSRVRecords: true })],

@@ -64,7 +64,10 @@ describe('start', () => {
 		assert.equal(config.topic, 'flowcraft-jobs')
 		assert.equal(config.groupId, 'flowcraft-workers')
 		assert.equal(config.deadLetterTopic, 'flowcraft-jobs.dead-letters')
-		assert.deepEqual(config.kafka, { kind: 'native', settings: { brokers: ['127.0.0.1:9092'] } })
+		assert.deepEqual(config.kafka, {
+			kind: 'native',
+			settings: { brokers: ['127.0.0.1:9092'], startPosition: 'earliest' },
+		})
 		assert.equal(config.context.kind, 'native')
 		assert.deepEqual(config.context.settings.contactPoints, ['127.0.0.1:9042'])
 		assert.deepEqual([config.context.keyspace, config.context.table], ['ks', 'contexts'])
@@ -153,6 +156,28 @@ describe('stop', () => {
 		assert.deepEqual(adapter.health(), { state: 'idle' })
 	})
 
+	it('says how much was left at the deadline', async () => {
+		const adapter = new KafkaAdapter(plainOptions())
+		await adapter.start()
+		FakeWorker.made[0].stop = async () => '{"drained":false,"abandonedRuns":3}'
+		await adapter.stop({ deadlineMs: 50 })
+		const text = '[KafkaAdapter] 3 runs had nodes that did not end within 50 ms; they go on elsewhere'
+		assert.deepEqual(levels(adapter, 'warn'), [text])
+	})
+
+	it('ends a start that is under way', async () => {
+		let joined
+		FakeWorker.startOutcome = () => new Promise((resolve) => (joined = resolve))
+		const adapter = new KafkaAdapter(plainOptions())
+		const start = adapter.start()
+		await new Promise((resolve) => setImmediate(resolve))
+		const stop = adapter.stop()
+		joined()
+		await assert.rejects(start, { code: 'ERR_NOT_RUNNING' })
+		await stop
+		assert.equal(adapter.isRunning, false)
+	})
+
 	it('refuses a deadline that is none', async () => {
 		await assert.rejects(new KafkaAdapter(plainOptions()).stop({ deadlineMs: -1 }), { code: 'ERR_OPTION' })
 	})
@@ -212,6 +237,27 @@ describe('a kafkajs-like object that is not genuine', () => {
 		}
 		await kafka.deliver(JSON.stringify(job))
 		assert.deepEqual(FakeWorker.made[0].calls.at(-1), ['submit', 'run', 'bp', 'a'])
+		await adapter.stop()
+	})
+
+	it('takes the dead letters of the engine', async () => {
+		const kafka = mockKafka()
+		const adapter = new KafkaAdapter(plainOptions({ kafka }))
+		await adapter.start()
+		const [value, key] = ['{"x":"ü"}', 'run'].map((text) => Buffer.from(text).toString('hex'))
+		const letter = { value, key, partition: 2, offset: 9, code: 'ERR_NODE_UNKNOWN', reason: 'no such node', run: 'run' }
+		await FakeWorker.made[0].request('sink.deadLetter', letter)
+		const [, { topic, messages }] = kafka.calls.at(-1)
+		assert.equal(topic, 'flowcraft-jobs.dead-letters')
+		assert.deepEqual([String(messages[0].value), String(messages[0].key)], ['{"x":"ü"}', 'run'])
+		assert.deepEqual(messages[0].headers, {
+			'flowcraft-code': 'ERR_NODE_UNKNOWN',
+			'flowcraft-reason': 'no such node',
+			'flowcraft-topic': 'flowcraft-jobs',
+			'flowcraft-partition': '2',
+			'flowcraft-offset': '9',
+			'flowcraft-run': 'run',
+		})
 		await adapter.stop()
 	})
 
@@ -358,7 +404,7 @@ describe('overridden members', () => {
 		const seen = []
 		const { adapter, worker } = await startWith({
 			async processJobs(handler) {
-				await null
+				await new Promise((resolve) => setImmediate(resolve))
 				await KafkaAdapter.prototype.processJobs.call(this, async (taken) => {
 					seen.push(taken.nodeId)
 					await handler(taken)

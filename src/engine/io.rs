@@ -24,6 +24,7 @@ pub(super) struct Io {
     pub(super) leases: LeaseTable,
     pub(super) board: Board,
     pub(super) events: UnboundedSender<Event>,
+    pub(super) log_outcomes: bool,
 }
 
 impl Io {
@@ -68,6 +69,25 @@ impl Io {
         tokio::spawn(async move {
             let result = io.persist("context store", || io.ports.contexts.load(&run)).await;
             io.report(Event::Loaded(handle, result));
+        });
+    }
+
+    pub(super) fn look_at_topic(&self) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            // Without an answer the count of before stays; jobs on new partitions then hop home a few times.
+            if let Ok(facts) = io.ports.source.facts().await {
+                io.report(Event::Facts(facts));
+            }
+        });
+    }
+
+    pub(super) fn find_end(&self, handle: u32, partition: i32) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            // Without an answer an adopted run would never end, so this is asked until there is one.
+            let end = io.persist("kafka", || io.ports.source.end_offset(partition)).await.unwrap_or(None);
+            io.report(Event::EndFound(handle, end));
         });
     }
 
@@ -124,7 +144,9 @@ impl Io {
             match result {
                 Ok(None) => {}
                 Ok(Some(())) => {
-                    io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
+                    if io.log_outcomes {
+                        io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
+                    }
                     io.report(Event::Published(handle));
                 }
                 Err(error) => {
@@ -137,9 +159,14 @@ impl Io {
         });
     }
 
-    pub(super) fn touch(&self, run: String, timestamp_micros: i64) {
+    /// Marks a run as running, once and without patience: without the lease nobody here knows whether
+    /// it still is, and `running` would stand above the outcome that the next owner has written.
+    pub(super) fn touch(&self, run: String, partition: i32, timestamp_micros: i64) {
         let io = self.clone();
         tokio::spawn(async move {
+            if io.leases.permission(partition, &io.ports) != Permission::Granted {
+                return;
+            }
             if let Err(error) = io.ports.statuses.touch(&run, timestamp_micros).await {
                 io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] Failed to update updated_at timestamp for Run ID {run}: {error}"));
             }

@@ -193,7 +193,24 @@ impl Holder {
         }
     }
 
+    // A worker of our own group that died leaves its lease behind; that is no second group.
+    fn is_former(&self, error: &FlowError) -> bool {
+        let group = self.me.rsplit_once(" (").map_or("", |(group, _)| group);
+        matches!(error, FlowError::LeaseHeld { holder, .. } if holder.rsplit_once(" (").is_some_and(|(other, _)| other == group))
+    }
+
     fn complain(&self, error: &FlowError) {
+        if self.is_former(error) {
+            if self.board.trouble(&place(self.partition), error.code().as_str(), &error.to_string()) {
+                let text = format!(
+                    "[KafkaAdapter] partition {} waits up to {} s for the lease of a worker of this group that ended without giving it back",
+                    self.partition,
+                    self.ttl.as_secs()
+                );
+                self.ports.host.log(LogLevel::Info, text);
+            }
+            return;
+        }
         if self.board.trouble(&place(self.partition), error.code().as_str(), &error.to_string()) {
             self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] partition {} waits for its lease: {error}", self.partition));
         }

@@ -32,8 +32,10 @@ use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, J
 pub struct Ports {
     /// Consuming side of the job log.
     pub source: Arc<dyn JobSource>,
-    /// Producing side.
+    /// Producing side of the engine; goes through an overridden `enqueueJob`.
     pub sink: Arc<dyn JobSink>,
+    /// Producing side for users' own calls, which must not come back to their hook.
+    pub direct_sink: Arc<dyn JobSink>,
     /// State of runs.
     pub contexts: Arc<dyn ContextStore>,
     /// Status rows.
@@ -65,6 +67,8 @@ pub struct Settings {
     pub revoke_grace: Duration,
     /// How long `start` may take to reach the services; `None` waits for ever.
     pub start_timeout: Option<Duration>,
+    /// Whether published outcomes are logged here; a JavaScript hook logs its own.
+    pub log_outcomes: bool,
     /// Whether jobs come from JavaScript (`processJobs` overridden) rather than from partitions.
     pub virtual_source: bool,
 }

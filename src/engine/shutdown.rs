@@ -54,7 +54,7 @@ impl Stopping {
     }
 
     /// Partitions whose nodes are to be aborted now, once.
-    pub(super) fn to_abort(&mut self, now: Moment) -> Vec<i32> {
+    pub(super) fn take_overdue(&mut self, now: Moment) -> Vec<i32> {
         if self.aborted || now.after(ABORT_BEFORE) < self.deadline {
             return Vec::new();
         }
@@ -94,6 +94,7 @@ pub(super) async fn finish(mut worker: Worker, mut receiver: UnboundedReceiver<E
     }
     let ports = worker.ports.clone();
     let _ = tokio::time::timeout(STEP_LIMIT, ports.sink.close()).await;
+    let _ = tokio::time::timeout(STEP_LIMIT, ports.direct_sink.close()).await;
     let _ = tokio::time::timeout(STEP_LIMIT, ports.contexts.close()).await;
     let _ = tokio::time::timeout(STEP_LIMIT, ports.statuses.close()).await;
     if let Some(coordination) = &ports.coordination {

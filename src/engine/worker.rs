@@ -16,7 +16,7 @@ use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{Action, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
-use crate::ports::{Delivered, DeadLetter, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession};
+use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
 
 /// How often offsets are committed, at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +37,8 @@ pub(super) enum Event {
     Written(u32, Result<(), FlowError>),
     Foreign(u32, Option<StoredContext>),
     Published(u32),
+    EndFound(u32, Option<i64>),
+    Facts(TopicFacts),
     Sent(u64, Delivered),
     SendAgain(u64, OutboundJob, u32),
     Buried(u64),
@@ -88,7 +90,7 @@ impl Engine {
     /// What the sink reports.
     pub async fn enqueue(&self, job: OutboundJob) -> Result<(), FlowError> {
         let (sender, receiver) = oneshot::channel();
-        self.ports.sink.send(&job, Box::new(move |result| drop(sender.send(result))));
+        self.ports.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
         let gone = |_| FlowError::NotRunning { state: "closed".into(), action: "enqueueJob".into() };
         receiver.await.map_err(gone)?.map(|_| ())
     }
@@ -184,7 +186,7 @@ impl Worker {
     ) -> Self {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
-        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone() };
+        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
         let machine = Machine::new(settings.machine.clone(), partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
         Self { machine, ports, settings, board, keeper, io, events, revocations, handing_over, joined: Some(joined), stopping: None, ended: None }
@@ -256,6 +258,8 @@ impl Worker {
             Event::Written(handle, result) => self.machine.written(handle, result, now),
             Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
             Event::Published(handle) => self.machine.published(handle, now),
+            Event::Facts(facts) => self.machine.set_partition_count(facts.partitions),
+            Event::EndFound(handle, end) => self.machine.end_found(handle, end),
             Event::Sent(token, delivered) => self.machine.sent(token, delivered),
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
             Event::Buried(token) => self.machine.buried(token),
@@ -266,8 +270,13 @@ impl Worker {
 
     fn on_source(&mut self, event: SourceEvent, now: Now) {
         match event {
-            SourceEvent::Messages(batch) => self.machine.messages(batch, now),
+            SourceEvent::Messages(batch) => {
+                self.kafka_works();
+                self.machine.messages(batch, now);
+            }
             SourceEvent::Assigned(partitions) => {
+                self.kafka_works();
+                self.io.look_at_topic();
                 for partition in partitions {
                     self.machine.assign(partition);
                     self.keeper.acquire(partition);
@@ -275,7 +284,9 @@ impl Worker {
             }
             SourceEvent::Revoking { partitions, done } => self.revoke(partitions, done, now),
             SourceEvent::Lost(partitions) => {
-                self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] partitions {partitions:?} were lost; their unrecorded work is done again elsewhere"));
+                self.ports
+                    .host
+                    .log(LogLevel::Warn, format!("[KafkaAdapter] partitions {partitions:?} were lost; their unrecorded work is done again elsewhere"));
                 for partition in partitions {
                     self.keeper.cancel(partition);
                     self.machine.forget_partition(partition, "partition lost");
@@ -293,6 +304,13 @@ impl Worker {
                 }
                 self.ended = Some(error);
             }
+        }
+    }
+
+    // What the brokers hand over says that they are there again; they tell of trouble only.
+    fn kafka_works(&self) {
+        if self.board.well("kafka") {
+            self.ports.host.log(LogLevel::Info, "[KafkaAdapter] kafka works again".to_owned());
         }
     }
 
@@ -388,7 +406,7 @@ impl Worker {
         self.machine.tick(now);
         self.overdue_revocations(now.moment);
         if let Some(stopping) = &mut self.stopping {
-            let partitions = stopping.to_abort(now.moment);
+            let partitions = stopping.take_overdue(now.moment);
             for partition in partitions {
                 self.machine.abort(partition, "the worker stops");
             }
@@ -451,12 +469,16 @@ impl Worker {
             Action::Load { handle, run } => self.io.load(handle, run),
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
-            Action::Touch { run, timestamp_micros } => self.io.touch(run, timestamp_micros),
+            Action::FindEnd { handle, partition } => self.io.find_end(handle, partition),
+            Action::Touch { run, partition, timestamp_micros } => self.io.touch(run, partition, timestamp_micros),
             Action::Send { token, job } => self.io.send(token, job, 0),
             Action::Bury { token, letter } => {
                 self.ports.host.log(
                     LogLevel::Error,
-                    format!("[KafkaAdapter] message {}[{}]@{} goes to dead letters: {} {}", self.settings.topic, letter.message.partition, letter.message.offset, letter.code, letter.reason),
+                    format!(
+                        "[KafkaAdapter] message {}[{}]@{} goes to dead letters: {} {}",
+                        self.settings.topic, letter.message.partition, letter.message.offset, letter.code, letter.reason
+                    ),
                 );
                 self.io.bury(token, letter, 0);
             }

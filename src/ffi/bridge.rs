@@ -204,14 +204,15 @@ fn tuple<'env>(env: &'env Env, length: u32, kind: u32, handle: u32) -> napi::Res
 
 fn session_array<'env>(env: &'env Env, event: ToSession) -> napi::Result<Array<'env>> {
     match event {
-        ToSession::Open { handle, run, blueprint, nodes, entries, checkpoint, existed } => {
-            let mut out = tuple(env, 8, 1, handle)?;
+        ToSession::Open { handle, run, blueprint, nodes, entries, checkpoint, existed, more_may_come } => {
+            let mut out = tuple(env, 9, 1, handle)?;
             out.set(2, run)?;
             out.set(3, blueprint)?;
             out.set(4, nodes)?;
             out.set(5, entries.into_iter().flat_map(|(key, raw)| [key, raw]).collect::<Vec<_>>())?;
             out.set(6, checkpoint)?;
             out.set(7, existed)?;
+            out.set(8, more_may_come)?;
             Ok(out)
         }
         ToSession::Durable { handle, seq } => {
@@ -233,6 +234,7 @@ fn session_array<'env>(env: &'env Env, event: ToSession) -> napi::Result<Array<'
             Ok(out)
         }
         ToSession::Drain { handle } => tuple(env, 2, 11, handle),
+        ToSession::AllSeen { handle } => tuple(env, 2, 12, handle),
     }
 }
 

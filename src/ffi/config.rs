@@ -51,7 +51,7 @@ pub enum KafkaConfig {
 pub enum TableConfig {
     Native { settings: Box<CassandraSettings>, keyspace: String, table: String },
     Js,
-    Embedded { name: String },
+    Embedded { name: String, table: String },
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,9 +109,11 @@ impl WorkerConfig {
                 refresh_after: self.refresh_after_ms.map_or(defaults.refresh_after, Duration::from_millis),
                 ..defaults
             },
-            lease_ttl: Duration::from_millis(self.lease_ttl_ms.unwrap_or(8_000)),
+            // Coordination stores count whole seconds; a lease must not be taken for longer than its key lives.
+            lease_ttl: Duration::from_secs((self.lease_ttl_ms.unwrap_or(8_000) / 1_000).max(1)),
             revoke_grace: Duration::from_millis(self.revoke_grace_ms.unwrap_or(5_000)),
             start_timeout: self.start_timeout_ms.map(Duration::from_millis),
+            log_outcomes: !matches!(self.status, TableConfig::Js),
             virtual_source: matches!(self.kafka, KafkaConfig::Js),
         }
     }

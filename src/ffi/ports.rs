@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use super::bridge::{Bridge, BridgePort};
 use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerConfig};
 use super::token::JsTokens;
 use crate::backends::cassandra;
+use crate::backends::embedded::Cluster;
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
 use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
 use crate::engine::{Ports, SystemClock};
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, Coordination, JobSink, JobSource, LogLevel, StatusStore};
+use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore};
 
 /// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Partitions of an embedded topic.
+const EMBEDDED_PARTITIONS: i32 = 4;
 
 /// Connects everything the configuration names.
 ///
@@ -24,11 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Ports, FlowError> {
     let patience = config.start_timeout_ms.map_or(PATIENCE, Duration::from_millis);
     let port = Arc::new(BridgePort(bridge.clone()));
-    let (source, sink) = job_log(config, bridge, patience)?;
+    let (source, direct_sink) = job_log(config, bridge, patience)?;
+    let sink = engine_sink(config, bridge, &direct_sink);
     let (contexts, statuses) = tables(config, bridge, patience).await?;
     Ok(Ports {
         source,
         sink,
+        direct_sink,
         contexts,
         statuses,
         coordination: coordination(config, bridge, patience).await?,
@@ -38,25 +45,62 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Port
     })
 }
 
-fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn JobSource>, Arc<dyn JobSink>), FlowError> {
-    let js_sink = || Arc::new(JsSink::new(bridge.clone(), tokio::runtime::Handle::current()));
-    let (source, sink): (Arc<dyn JobSource>, Arc<dyn JobSink>) = match &config.kafka {
-        KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink()),
+/// An overridden `enqueueJob` gets every successor; what has no place in its signature, hop counts and dead
+/// letters, goes the native way.
+struct SplitSink {
+    jobs: Arc<JsSink>,
+    rest: Arc<dyn JobSink>,
+}
+
+#[async_trait]
+impl JobSink for SplitSink {
+    fn send(&self, job: &OutboundJob, done: SendDone) {
+        if job.hops > 0 { self.rest.send(job, done) } else { self.jobs.send(job, done) }
+    }
+
+    fn dead_letter(&self, letter: &DeadLetter, done: SendDone) {
+        self.rest.dead_letter(letter, done);
+    }
+
+    async fn close(&self) {
+        self.rest.close().await;
+    }
+}
+
+// Both ends of a job log.
+type JobLog = (Arc<dyn JobSource>, Arc<dyn JobSink>);
+
+fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<JobLog, FlowError> {
+    Ok(match &config.kafka {
+        KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink(bridge)),
         KafkaConfig::Native { settings } => {
             let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };
+            // `start()` gives up at its limit without knowing why; the answer that names the broker comes before it.
+            let patience = patience.saturating_sub((patience / 10).min(Duration::from_secs(1)));
             let log = KafkaLog::new((**settings).clone(), topics, Some(Arc::new(JsTokens::new(bridge.clone()))), patience)?;
             (log.source, log.sink)
         }
-        KafkaConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
-    };
-    Ok(if config.enqueue == Way::Js { (source, js_sink()) } else { (source, sink) })
+        KafkaConfig::Embedded { name, partitions } => {
+            let (cluster, partitions) = (Cluster::named(name), partitions.unwrap_or(EMBEDDED_PARTITIONS));
+            (cluster.source(&config.topic, &config.group_id, partitions), cluster.sink(&config.topic, partitions))
+        }
+    })
+}
+
+fn js_sink(bridge: &Arc<Bridge>) -> Arc<JsSink> {
+    Arc::new(JsSink::new(bridge.clone(), tokio::runtime::Handle::current()))
+}
+
+fn engine_sink(config: &WorkerConfig, bridge: &Arc<Bridge>, direct: &Arc<dyn JobSink>) -> Arc<dyn JobSink> {
+    let through_user = config.enqueue == Way::Js && !matches!(config.kafka, KafkaConfig::Js);
+    if through_user { Arc::new(SplitSink { jobs: js_sink(bridge), rest: direct.clone() }) } else { direct.clone() }
 }
 
 async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {
     let contexts: Arc<dyn ContextStore> = match &config.context {
         TableConfig::Js => Arc::new(JsContexts(bridge.clone())),
         TableConfig::Native { settings, keyspace, table } => cassandra::connect_contexts(settings, keyspace, table, patience).await?,
-        TableConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        TableConfig::Embedded { name, table, .. } => Cluster::named(name).contexts(table),
     };
     let statuses: Arc<dyn StatusStore> = match &config.status {
         TableConfig::Js => Arc::new(JsStatuses(bridge.clone())),
@@ -67,7 +111,7 @@ async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration)
             }
             statuses
         }
-        TableConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        TableConfig::Embedded { name, table, .. } => Cluster::named(name).statuses(table),
     };
     Ok((contexts, statuses))
 }
@@ -77,6 +121,6 @@ async fn coordination(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Dur
         CoordinationConfig::None => None,
         CoordinationConfig::Js => Some(Arc::new(JsCoordination(bridge.clone()))),
         CoordinationConfig::Native { settings } => Some(Arc::new(RedisCoordination::connect(settings, patience).await?)),
-        CoordinationConfig::Embedded { .. } => return Err(FlowError::Internal { place: "ffi", detail: "embedded".into() }),
+        CoordinationConfig::Embedded { name } => Some(Cluster::named(name).coordination(Arc::new(SystemClock))),
     })
 }

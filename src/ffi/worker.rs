@@ -59,8 +59,8 @@ impl NativeWorker {
     /// Drains and stops within `deadline_ms`; answers with the report as JSON.
     #[napi]
     pub async fn stop(&self, deadline_ms: f64) -> Outcome<String> {
-        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let report = match engine {
+        // The engine stays reachable meanwhile: draining sessions still record their steps.
+        let report = match self.engine() {
             Some(engine) => engine.stop(Duration::from_secs_f64(deadline_ms.clamp(0.0, 1e9) / 1_000.0)).await,
             None => engine::Report { drained: true, abandoned_runs: 0 },
         };

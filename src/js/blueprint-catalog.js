@@ -1,8 +1,8 @@
 /**
  * The registered blueprints, each sanitised and analysed once. What users registered is never changed.
  */
-import { analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
-import { RunGraph } from './run-graph.js'
+import { GraphTraverser, analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
+import { EMPTY_TEMPLATE, RunGraph, graphTemplate } from './run-graph.js'
 
 /**
  * @typedef {object} CatalogEntry
@@ -14,7 +14,7 @@ import { RunGraph } from './run-graph.js'
  * @property {Set<string>} entryNodes nodes whose job begins a run: the start set and what clients take for it, i.e. also
  *   nodes without incoming edges that are only fallbacks
  * @property {Set<string>} nodeIds
- * @property {() => RunGraph} graph a new graph for one run
+ * @property {() => RunGraph} graph a new graph for one run; without nodes where there is a problem
  * @property {any} [problem] why no run of it can begin, as `FlowRuntime.run` would throw it
  */
 
@@ -58,13 +58,14 @@ function analyse(id, source) {
 		startSet: [],
 		entryNodes: new Set(),
 		nodeIds: new Set(),
-		graph: () => new RunGraph(entry.blueprint),
+		graph: () => new RunGraph(EMPTY_TEMPLATE),
 	}
 	try {
 		entry.blueprint = sanitizeBlueprint(source)
 		entry.nodeIds = new Set(entry.blueprint.nodes.map((node) => node.id))
-		const first = entry.graph()
-		entry.startSet = first.getReadyNodes().map(({ nodeId }) => nodeId)
+		const template = graphTemplate(entry.blueprint)
+		entry.graph = () => new RunGraph(template)
+		entry.startSet = new GraphTraverser(entry.blueprint).getReadyNodes().map(({ nodeId }) => nodeId)
 		entry.entryNodes = new Set([...entry.startSet, ...analyzeBlueprint(entry.blueprint).startNodeIds])
 	} catch (problem) {
 		entry.problem = problem

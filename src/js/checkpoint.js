@@ -8,12 +8,15 @@
  *   "version": "3" | null,            its version when the run began
  *   "schedule": "wave",               absent: eager
  *   "last": 7,                        highest visit number given so far
- *   "due": [[7, "ship", 4, 1?]],      visits due or running: number, node, wave, 1 = a loop has reset its completion
- *   "done": ["a", 1, "b", 2],         completed nodes and the wave of their last visit
+ *   "due": [[7, "ship", 4, 0?, {}?]], visits due or running: number, node, wave, flags (1: a loop has reset its
+ *                                     completion, 2: its output is there already), what a subflow goes on with
+ *   "results": 9,                     results processed so far
+ *   "done": ["a", 1, 1, "b", 2, 3],   completed nodes, and in which wave and after how many results they became so
  *   "inputs": [["b", "_inputs.b"]],   `inputs` that edges have rewritten
+ *   "from": [["j", 3]],               contested nodes: the wave of the edge that wrote their input
  *   "dynamic": [{ "def", "from", "gather"? }],
- *   "joins": [["j", [3, 4]]],         `any` joins: waves that already had their visit
- *   "again": [["c", 5]],              nodes asked for again while a visit of theirs was running
+ *   "visited": [["j", [3, 4]]],       contested nodes: waves that already had their visit
+ *   "asks": [["c", [[5, 7, 1?]]]],    undecided: wave and place of those who asked for the node; 1 = a visit changes nothing
  *   "errors": [...], "fallback": 1,
  *   "waiting": [["approve", 3]],      nodes that await, and their wave
  *   "details": { "approve": {...} },  their details
@@ -38,17 +41,19 @@ export const CHECKPOINT_VERSION = 1
  * @property {string | null} version
  * @property {'wave'} [schedule]
  * @property {number} last
- * @property {[number, string, number, 1?][]} [due]
+ * @property {import('./visit.js').DueRecord[]} [due]
  * @property {(string | number)[]} [done]
+ * @property {number} [results]
  * @property {[string, any][]} [inputs]
+ * @property {[string, number][]} [from]
  * @property {import('./run-graph.js').DynamicNode[]} [dynamic]
- * @property {[string, number[]][]} [joins]
- * @property {[string, number][]} [again]
+ * @property {[string, number[]][]} [visited]
+ * @property {[string, [number, number, 1?][]][]} [asks]
  * @property {import('./outcome.js').ErrorRecord[]} [errors]
  * @property {1} [fallback]
  * @property {[string, number][]} [waiting]
  * @property {Record<string, any>} [details]
- * @property {[string, { action?: string, output?: any }][]} [kept]
+ * @property {[string, import('./run-waits.js').Answer][]} [kept]
  * @property {number} [base]
  * @property {string[]} [absent]
  * @property {string[]} [hidden]
@@ -77,24 +82,26 @@ export function parseCheckpoint(text) {
  * @returns {string}
  */
 export function formatCheckpoint(checkpoint) {
-	return JSON.stringify(checkpoint, undefined, undefined)
+	return JSON.stringify(checkpoint)
 }
 
 /** @template T @param {T[]} list */
 export const unlessEmpty = (list) => (list.length > 0 ? list : undefined)
 
-/** @param {Map<string, number>} map */
-export function flatPairs(map) {
+/** @param {Map<string, import('./run-graph.js').Moment>} moments */
+export function flatMoments(moments) {
 	/** @type {(string | number)[]} */
 	const flat = []
-	for (const [key, value] of map) flat.push(key, value)
+	for (const [key, { wave, order }] of moments) flat.push(key, wave, order)
 	return unlessEmpty(flat)
 }
 
-/** @param {(string | number)[] | undefined} flat @returns {[string, number][]} */
-export function pairs(flat = []) {
-	/** @type {[string, number][]} */
+/** @param {(string | number)[] | undefined} flat @returns {[string, import('./run-graph.js').Moment][]} */
+export function moments(flat = []) {
+	/** @type {[string, import('./run-graph.js').Moment][]} */
 	const list = []
-	for (let i = 0; i < flat.length; i += 2) list.push([String(flat[i]), Number(flat[i + 1])])
+	for (let i = 0; i < flat.length; i += 3) {
+		list.push([String(flat[i]), { wave: Number(flat[i + 1]), order: Number(flat[i + 2]) }])
+	}
 	return list
 }

@@ -53,7 +53,7 @@ export class KafkaAdapterError extends Error {
 	constructor(code, message, { retryable = false, cause } = {}) {
 		super(message, cause === undefined ? undefined : { cause })
 		this.name = 'KafkaAdapterError'
-		/** Stable; documented in docs/errors.md. */
+		/** Stable; documented in docs/bad-input.md. */
 		this.code = code
 		/** Whether the same request may succeed later. */
 		this.retryable = retryable

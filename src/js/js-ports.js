@@ -35,8 +35,8 @@ const TOKEN_LIFETIME_MS = 5 * 60_000
 /** @param {unknown} raw JSON text, or the value itself */
 const parsed = (raw) => (typeof raw === 'string' ? JSON.parse(raw) : raw)
 
-/** @param {unknown} value base64, or `null` */
-const bytes = (value) => (typeof value === 'string' ? Buffer.from(value, 'base64') : null)
+/** @param {unknown} value hexadecimal, or `null` */
+const bytes = (value) => (typeof value === 'string' ? Buffer.from(value, 'hex') : null)
 
 /**
  * @param {Args} args
@@ -135,6 +135,7 @@ const jobOperations = ({ hooks, source, token }) => ({
 			offset: letter.offset,
 			code: letter.code,
 			reason: letter.reason,
+			run: letter.run,
 		}),
 	// The adapter starts the consumer itself, after the engine; kafkajs commits what `eachMessage` has completed.
 	'source.start': () => undefined,

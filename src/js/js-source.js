@@ -15,7 +15,7 @@ import { decodeJob } from './job-message.js'
  *
  * @typedef {object} ProducerLike
  * @property {() => Promise<void>} connect
- * @property {() => Promise<void>} [disconnect]
+ * @property {() => Promise<void>} disconnect
  * @property {(record: { topic: string, messages: OutboundMessage[] }) => Promise<unknown>} send
  *
  * @typedef {{ topic: string, partition: number, message: { value: Uint8Array | null, key?: Uint8Array | null,
@@ -23,7 +23,7 @@ import { decodeJob } from './job-message.js'
  *
  * @typedef {object} ConsumerLike
  * @property {() => Promise<void>} connect
- * @property {() => Promise<void>} [disconnect]
+ * @property {() => Promise<void>} disconnect
  * @property {(subscription: { topic: string, fromBeginning: boolean }) => Promise<void>} subscribe
  * @property {(config: { partitionsConsumedConcurrently: number, eachMessage: (delivery: Delivery) => Promise<void> }) =>
  *   Promise<void>} run
@@ -78,18 +78,22 @@ export class JsSource {
 		return this.#connected
 	}
 
-	/**
-	 * @param {JobHandler} handler
-	 * @param {() => void} onSubscribed called before the first job can arrive
-	 */
-	async start(handler, onSubscribed) {
+	/** Reaches the brokers. */
+	async connect() {
 		const { topic } = this.#ends()
 		const consumer = present(this.#ends().consumer)
 		await this.connectProducer()
 		await consumer.connect()
 		await consumer.subscribe({ topic, fromBeginning: false })
-		onSubscribed()
-		await consumer.run({
+	}
+
+	/**
+	 * Joins the group, and calls `handler` for each job.
+	 *
+	 * @param {JobHandler} handler
+	 */
+	async run(handler) {
+		await present(this.#ends().consumer).run({
 			partitionsConsumedConcurrently: 1,
 			eachMessage: (delivery) => this.#take(delivery, handler),
 		})
@@ -145,9 +149,9 @@ export class JsSource {
 
 	/**
 	 * @param {{ key?: Uint8Array | null, value: Uint8Array | null, partition: number, offset: string | number,
-	 *   code: string, reason: string }} letter
+	 *   code: string, reason: string, run?: string | null }} letter
 	 */
-	async deadLetter({ key, value, partition, offset, code, reason }) {
+	async deadLetter({ key, value, partition, offset, code, reason, run }) {
 		const { producer, topic, deadLetterTopic } = this.#ends()
 		const headers = {
 			'flowcraft-code': code,
@@ -155,6 +159,7 @@ export class JsSource {
 			'flowcraft-topic': topic,
 			'flowcraft-partition': String(partition),
 			'flowcraft-offset': String(offset),
+			...(run ? { 'flowcraft-run': run } : {}),
 		}
 		await this.connectProducer()
 		await present(producer).send({ topic: deadLetterTopic, messages: [{ key, value, headers }] })
@@ -162,11 +167,11 @@ export class JsSource {
 
 	/** Leaves the group; messages in work are delivered again to others unless they complete now. */
 	async stop() {
-		await this.#ends().consumer?.disconnect?.()
+		await this.#ends().consumer?.disconnect()
 	}
 
 	async close() {
 		this.#connected = undefined
-		await this.#ends().producer?.disconnect?.()
+		await this.#ends().producer?.disconnect()
 	}
 }

@@ -2,7 +2,7 @@
  * The configuration of a `NativeWorker`: which part the engine does itself, and which goes through JavaScript.
  */
 import { isGenuineKafka, parseKafka, readKafka } from './clients/kafkajs.js'
-import { className, isObject, isPlain } from './clients/genuine.js'
+import { isObject, isPlain } from './clients/genuine.js'
 import { optionError } from './errors.js'
 import { cassandraSettings, isEmbedded, isRedisSettings, redisSettings, warnOfDetour } from './native-connections.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
@@ -35,6 +35,14 @@ const THROUGH_JS = Object.freeze({ kind: 'js' })
  */
 export const isKafkaSettings = (value) =>
 	typeof value === 'string' || Array.isArray(value) || (isPlain(value) && typeof value.producer !== 'function')
+
+/**
+ * @typedef {{ producer: () => any, consumer: (options: { groupId: string }) => any }} KafkaLike
+ *
+ * @param {unknown} kafka
+ * @returns {kafka is KafkaLike} a kafkajs client, or what stands in for one
+ */
+export const isKafkaLike = (kafka) => !isKafkaSettings(kafka) && !isEmbedded(kafka)
 
 /**
  * @param {Plan} plan
@@ -80,7 +88,9 @@ const kafkaPart = async (plan) => {
 			: undefined
 	if (isKafkaSettings(kafka)) refuseSetting('options.kafka', reading?.unsupported)
 	if (!reading?.settings) return { part: detour(plan, kafka, 'options.kafka', reading?.unsupported) }
-	return { part: { kind: 'native', settings: reading.settings }, token: reading.token }
+	const { startPosition, topicPartitions } = plan.settings
+	const settings = { ...reading.settings, startPosition, ...(topicPartitions ? { topicPartitions } : {}) }
+	return { part: { kind: 'native', settings }, token: reading.token }
 }
 
 /**
@@ -122,6 +132,8 @@ const withTable = (part, settings, table) => {
 		throw optionError('options.keyspace', 'missing', 'Give the keyspace that holds your tables')
 	}
 	if (settings[table] === undefined) throw optionError(`options.${table}Name`, 'missing', 'Give the name of the table')
+	// The embedded backend has no keyspaces: its tables go by their full names.
+	if (part.kind === 'embedded') return { ...part, table: `${settings.keyspace}.${settings[table]}` }
 	return { ...part, keyspace: settings.keyspace, table: settings[table] }
 }
 
@@ -142,16 +154,23 @@ const coordinationPart = (plan) => {
 	const { coordination } = plan.settings
 	if (coordination === undefined || coordination === null) return { kind: 'none' }
 	const path = 'options.coordinationStore'
+	if (!isObject(coordination) && typeof coordination !== 'string' && typeof coordination !== 'function') {
+		throw optionError(
+			path,
+			`a ${typeof coordination} is no store`,
+			'Give a RedisCoordinationStore, settings or a Redis URL',
+		)
+	}
 	const client = behind(coordination)
 	if (isEmbedded(client)) return { kind: 'embedded', name: client.embedded }
 	const reading = redisSettings(client, path)
 	if (isRedisSettings(client)) refuseSetting(path, reading?.unsupported)
 	if (reading?.settings) return { kind: 'native', settings: reading.settings }
 	if (reading) return detour(plan, client, path, reading.unsupported)
-	const missing = STORE_METHODS.filter((method) => typeof Reflect.get(Object(coordination), method) !== 'function')
-	if (missing.length === 0) return client === coordination ? THROUGH_JS : detour(plan, client, path, undefined)
-	plan.warn?.(`[KafkaAdapter] ${path} (${className(coordination)}) has no ${missing.join(', ')}: coordination is off`)
-	return { kind: 'none' }
+	const isStore = STORE_METHODS.every((method) => typeof Reflect.get(Object(coordination), method) === 'function')
+	// Anything was accepted as a store. What it would hold are hints, so one without methods changes nothing.
+	if (!isStore) return { kind: 'none' }
+	return client === coordination ? THROUGH_JS : detour(plan, client, path, undefined)
 }
 
 /**

@@ -20,7 +20,8 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(requestId: number, error: string | null, result: string | null) => void} reply
  * @property {() => Promise<void | Failure>} start
  * @property {(deadlineMs: number) => Promise<string | Failure>} stop the report, JSON
- * @property {() => string} health JSON
+ * @property {() => string | null} health JSON; `null` before the engine is up
+ * @property {(handle: number) => void} drained
  * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} enqueue
  * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} submit
  *
@@ -83,7 +84,8 @@ const describePlatform = () => {
 }
 
 /** Where a build on this machine lies. */
-export const localBuild = ({ triple } = describePlatform()) => fileURLToPath(new URL(`./kafka-adapter.${triple}.node`, import.meta.url))
+export const localBuild = ({ triple } = describePlatform()) =>
+	fileURLToPath(new URL(`./kafka-adapter.${triple}.node`, import.meta.url))
 
 /**
  * @param {string} candidate path or package name

@@ -33,6 +33,8 @@ import { optionError } from './errors.js'
  * @property {'eager' | 'wave'} schedule
  * @property {'prefer' | 'required'} native
  * @property {string | undefined} consistency
+ * @property {'earliest' | 'latest'} startPosition
+ * @property {number | undefined} topicPartitions
  * @property {Limits} limits
  * @property {number} leaseTtlMs
  * @property {number} startTimeoutMs
@@ -41,16 +43,20 @@ import { optionError } from './errors.js'
  * @property {number} poisonOpenings
  */
 
-/** @type {Limits} */
+/**
+ * The engine's own defaults (src/kernel/machine, src/ffi/config.rs), written out because users are told them.
+ *
+ * @type {Limits}
+ */
 const LIMITS = {
 	maxConcurrentJobs: 256,
 	maxConcurrentJobsPerRun: 32,
-	maxLoadedRuns: 10_000,
+	maxLoadedRuns: 256,
 	maxLoadedBytes: 256 * 1024 * 1024,
-	maxWaitingMessages: 50_000,
+	maxWaitingMessages: 10_000,
 }
 
-const TIMES = { leaseTtlMs: 15_000, revokeGraceMs: 5_000, maxStallMs: 60_000 }
+const TIMES = { leaseTtlMs: 8_000, revokeGraceMs: 5_000, maxStallMs: 60_000 }
 const START_TIMEOUT_MS = 10_000
 const POISON_OPENINGS = 5
 const TOPIC = 'flowcraft-jobs'
@@ -98,16 +104,16 @@ const choice = (options, name, allowed) => {
  * @param {Record<string, unknown>} options
  * @param {string} name
  * @param {number} otherwise
- * @param {{ infinite?: boolean }} [rule]
+ * @param {{ infinite?: boolean, standard?: string | number }} [rule] `standard`: the default, in words
  * @returns {number}
  */
-const positive = (options, name, otherwise, { infinite = false } = {}) => {
+const positive = (options, name, otherwise, { infinite = false, standard = otherwise } = {}) => {
 	const value = options[name] ?? otherwise
 	if (typeof value === 'number' && value >= 1 && (Number.isSafeInteger(value) || (infinite && value === Infinity))) {
 		return value
 	}
 	const kind = infinite ? 'a whole number of at least 1, or Infinity' : 'a whole number of at least 1'
-	throw optionError(`options.${name}`, `${String(value)} is not ${kind}`, `The default is ${otherwise}`)
+	throw optionError(`options.${name}`, `${String(value)} is not ${kind}`, `The default is ${standard}`)
 }
 
 /**
@@ -226,6 +232,11 @@ export const readOptions = (given) => {
 		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
+		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),
+		topicPartitions:
+			given.topicPartitions === undefined
+				? undefined
+				: positive(given, 'topicPartitions', 1, { standard: 'what the brokers are set to' }),
 		limits: readLimits(given),
 		...readTimes(given),
 	}

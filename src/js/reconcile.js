@@ -2,14 +2,25 @@
  * Which nodes of a stored run are due, so that a message for each of them lets the run go on.
  */
 import { GraphTraverser, sanitizeBlueprint } from 'flowcraft'
-import { RESERVED_KEY } from './cassandra-context.js'
+import { asEngine, RESERVED_KEY } from './cassandra-context.js'
 import { isObject } from './clients/genuine.js'
 
 /**
  * @typedef {import('flowcraft').WorkflowBlueprint} Blueprint
  * @typedef {import('flowcraft').NodeDefinition} NodeDefinition
  * @typedef {Record<string, unknown>} Document
+ *
+ * What it needs of an adapter. A store may lack any of its methods: mocks do.
+ * @typedef {object} ReconcileHost
+ * @property {(id: string) => Blueprint | undefined} blueprint
+ * @property {Partial<import('flowcraft').ICoordinationStore> | undefined} store
+ * @property {import('flowcraft').ILogger} logger
+ * @property {import('./js-ports.js').Hooks['createContext']} createContext
+ * @property {import('./js-ports.js').Hooks['enqueueJob']} enqueueJob
  */
+
+/** How long a nudge keeps others from nudging the same node, as in the JavaScript package. */
+const NUDGE_LOCK_SECONDS = 120
 
 const OUTPUT = '_outputs.'
 
@@ -85,6 +96,63 @@ const dueOfCheckpoint = (checkpoint) => {
  * @param {Document} document the run's whole document, the reserved key included
  * @returns {string[]} distinct ids
  */
-export const dueNodes = (registered, document) => [
+const dueNodes = (registered, document) => [
 	...new Set(dueOfCheckpoint(document[RESERVED_KEY]) ?? frontier(sanitizeBlueprint(registered), document)),
 ]
+
+/**
+ * @param {ReconcileHost} host
+ * @param {string} runId
+ * @param {Document} document
+ * @returns {Promise<Blueprint>}
+ */
+const blueprintOf = async ({ blueprint, store }, runId, document) => {
+	const { blueprint: recorded } = /** @type {{ blueprint?: string }} */ (document[RESERVED_KEY] ?? {})
+	const id = recorded || document.blueprintId || (await store?.get?.(`flowcraft:blueprint:${runId}`))
+	if (!id) {
+		throw new Error(`Cannot reconcile runId '${runId}': blueprintId not found in context or coordination store.`)
+	}
+	const found = blueprint(String(id))
+	if (found) return found
+	throw new Error(`Cannot reconcile runId '${runId}': Blueprint with ID '${id}' not found.`)
+}
+
+/**
+ * @param {ReconcileHost} host
+ * @param {import('flowcraft').JobPayload} job
+ * @returns {Promise<boolean>} whether it was sent
+ */
+const nudge = async ({ store, logger, enqueueJob }, job) => {
+	const { runId, nodeId } = job
+	const lock = `flowcraft:nodelock:${runId}:${nodeId}`
+	const isFree = (await store?.setIfNotExist?.(lock, 'locked', NUDGE_LOCK_SECONDS)) ?? true
+	if (!isFree) {
+		logger.info(`[Adapter] Reconciling: Node '${nodeId}' is already locked.`, { runId })
+		return false
+	}
+	logger.info(`[Adapter] Reconciling: Enqueuing ready job for node '${nodeId}'`, { runId })
+	try {
+		await enqueueJob(job)
+	} catch (error) {
+		// Nothing was sent: the next attempt must not find the node locked.
+		await store?.delete?.(lock)
+		throw error
+	}
+	return true
+}
+
+/**
+ * @param {ReconcileHost} host
+ * @param {string} runId
+ * @returns {Promise<Set<string>>} ids of the nodes for which a message was sent
+ */
+export const reconcileRun = async (host, runId) => {
+	const document = await asEngine(() => host.createContext(runId).toJSON())
+	const blueprint = await blueprintOf(host, runId, document)
+	/** @type {Set<string>} */
+	const enqueued = new Set()
+	for (const nodeId of dueNodes(blueprint, document)) {
+		if (await nudge(host, { runId, blueprintId: blueprint.id, nodeId })) enqueued.add(nodeId)
+	}
+	return enqueued
+}

@@ -1,7 +1,7 @@
 /**
  * `RedisCoordinationStore`: Flowcraft's `ICoordinationStore` over Redis. TTLs are seconds.
  */
-import { unwrap } from './errors.js'
+import { optionError, unwrap } from './errors.js'
 import { nativeRedis } from './native-connections.js'
 
 /**
@@ -20,6 +20,12 @@ import { nativeRedis } from './native-connections.js'
  * @property {(key: string) => Promise<string | null>} get
  */
 
+/** @param {number} ttlSeconds refused here as Redis refuses it */
+const whole = (ttlSeconds) => {
+	if (Number.isSafeInteger(ttlSeconds)) return ttlSeconds
+	throw optionError('ttlSeconds', `${ttlSeconds} is not a whole number`, 'Give a time to live in seconds')
+}
+
 export class RedisCoordinationStore {
 	/** @param {unknown} redis an ioredis client, settings, a URL, or an object with the methods of one */
 	constructor(redis) {
@@ -37,7 +43,7 @@ export class RedisCoordinationStore {
 	 */
 	async increment(key, ttlSeconds) {
 		const connection = nativeRedis(this.redis)
-		if (connection) return unwrap((await connection).increment(key, ttlSeconds))
+		if (connection) return unwrap((await connection).increment(key, whole(ttlSeconds)))
 		const pipeline = this.#client.pipeline()
 		pipeline.incr(key)
 		pipeline.expire(key, ttlSeconds)
@@ -53,7 +59,7 @@ export class RedisCoordinationStore {
 	 */
 	async setIfNotExist(key, value, ttlSeconds) {
 		const connection = nativeRedis(this.redis)
-		if (connection) return unwrap((await connection).setIfNotExist(key, value, ttlSeconds))
+		if (connection) return unwrap((await connection).setIfNotExist(key, value, whole(ttlSeconds)))
 		return (await this.#client.set(key, value, 'EX', ttlSeconds, 'NX')) === 'OK'
 	}
 
@@ -71,7 +77,7 @@ export class RedisCoordinationStore {
 	 */
 	async extendTTL(key, ttlSeconds) {
 		const connection = nativeRedis(this.redis)
-		if (connection) return unwrap((await connection).extendTtl(key, ttlSeconds))
+		if (connection) return unwrap((await connection).extendTtl(key, whole(ttlSeconds)))
 		return (await this.#client.expire(key, ttlSeconds)) === 1
 	}
 

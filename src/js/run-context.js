@@ -3,8 +3,11 @@
  *
  * - A value is parsed when somebody asks for its key, and from then on the same object is handed to everybody: nodes
  *   may change what they were given, and several keys may hold one object, as in memory.
- * - `take` gives the changes since the last step. Objects that a running node holds are compared with their stored text
- *   at each step; one difference makes it compare every live object, since the changed one may be part of others.
+ * - `take` gives the changes since the last step. What a node has written while it still runs is seen by everybody, but
+ *   is not among them before the node is recorded: were it stored, a node that runs again after a crash would count its
+ *   counter twice, and a batch would leave out the items that it had already noted.
+ * - Objects that a node was given are compared with their stored text when the node is recorded; one difference makes
+ *   `take` compare every live object, since the changed one may be part of others.
  * - `undefined` is a value like any other (`has` is true), though JSON has no text for it: the checkpoint carries the
  *   names of such keys (`absentKeys`).
  */
@@ -13,21 +16,14 @@ import { TrackedAsyncContext } from 'flowcraft'
 /** The key under which Rust keeps the checkpoint inside the document: never a user's key. */
 const RESERVED_KEY = '_flowcraft'
 const DONE = Promise.resolve()
+const ENGINE = { recorded: true }
 
-class Cell {
-	/** @param {string | undefined | null} raw */
-	constructor(raw) {
-		/** The text in the document; undefined: none there; null: something, to be overwritten. */
-		this.raw = raw
-		/** @type {any} */
-		this.value = undefined
-		this.live = false
-		/** The step that last wrote it, to tell what is not durable yet. */
-		this.step = 0
-	}
-}
-
-/** @typedef {{ raw: string | undefined, holders: number }} Watch */
+/** A value that nodes see; before `live` it is still only stored text. @typedef {{ live: boolean, value: any }} Cell */
+/** Text in the document (undefined: none) and the step that wrote it. @typedef {{ raw: string | undefined, step: number }} Stored */
+/** @typedef {{ writer: { recorded: boolean }, has: boolean, value: any }} Version */
+/** Versions of a key that nodes have written while they run, after the one that may be stored. @typedef {{ base: Version | undefined, versions: Version[] }} Draft */
+/** An object that nodes hold, and its text when the first of them got it. @typedef {{ raw: string | undefined, holders: number, due: boolean }} Watch */
+/** Texts of objects within one `take`. @typedef {Map<object, string | undefined>} Memo */
 
 /** @param {any} value */
 const isObject = (value) => (typeof value === 'object' && value !== null) || typeof value === 'function'
@@ -36,13 +32,15 @@ const isObject = (value) => (typeof value === 'object' && value !== null) || typ
 export class RunContext extends TrackedAsyncContext {
 	/** @type {Map<string, Cell>} */
 	#cells = new Map()
-	/** @type {Set<string>} */
-	#dirty = new Set()
-	/** Deleted keys that the document still has or had until the step of that number. @type {Map<string, number>} */
-	#removed = new Map()
+	/** @type {Map<string, Stored>} */
+	#stored = new Map()
 	/** Keys of ours in the document that nodes do not see. @type {Map<string, string>} */
 	#hidden = new Map()
-	/** @type {Set<string>} */
+	/** Keys to look at in the next `take`. @type {Set<string>} */
+	#dirty = new Set()
+	/** @type {Map<string, Draft>} */
+	#drafts = new Map()
+	/** Keys that are there without a text. @type {Set<string>} */
 	#absent = new Set()
 	/** @type {Map<object, Watch>} */
 	#watched = new Map()
@@ -79,18 +77,16 @@ export class RunContext extends TrackedAsyncContext {
 	 */
 	load(entries, { hidden = [], absent = [] } = {}) {
 		for (let i = 0; i < entries.length; i += 2) {
-			if (hidden.includes(entries[i])) this.#hidden.set(entries[i], entries[i + 1])
-			else this.#cells.set(entries[i], new Cell(entries[i + 1]))
+			const [key, raw] = [entries[i], entries[i + 1]]
+			this.#stored.set(key, { raw, step: 0 })
+			if (hidden.includes(key)) this.#hidden.set(key, raw)
+			else this.#cells.set(key, { live: false, value: undefined })
 		}
-		for (const key of absent) if (!this.#cells.has(key)) this.#setAbsent(key)
-	}
-
-	/** @param {string} key */
-	#setAbsent(key) {
-		const cell = new Cell(undefined)
-		cell.live = true
-		this.#cells.set(key, cell)
-		this.#absent.add(key)
+		for (const key of absent) {
+			if (this.#cells.has(key)) continue
+			this.#cells.set(key, { live: true, value: undefined })
+			this.#absent.add(key)
+		}
 	}
 
 	/**
@@ -123,13 +119,13 @@ export class RunContext extends TrackedAsyncContext {
 	/** @param {string} key @returns {any} */
 	read(key) {
 		const cell = this.#cells.get(key)
-		return cell && this.#value(cell)
+		return cell && this.#value(key, cell)
 	}
 
-	/** @param {Cell} cell */
-	#value(cell) {
+	/** @param {string} key @param {Cell} cell */
+	#value(key, cell) {
 		if (cell.live) return cell.value
-		const raw = /** @type {string} */ (cell.raw)
+		const raw = /** @type {string} */ (this.#stored.get(key)?.raw)
 		const value = this.#codec.decode(raw)
 		if (isObject(value)) {
 			this.#texts.set(value, raw)
@@ -140,39 +136,50 @@ export class RunContext extends TrackedAsyncContext {
 		return value
 	}
 
-	/** @param {string} key @param {any} value */
-	write(key, value) {
+	/** @param {string} key @param {any} value @param {{ recorded: boolean }} [writer] a visit that is not recorded yet */
+	write(key, value, writer = ENGINE) {
 		if (key === RESERVED_KEY) return
-		let cell = this.#cells.get(key)
-		if (!cell) {
-			cell = new Cell(this.#dirty.has(key) || this.#removed.has(key) ? null : this.#hidden.get(key))
-			this.#cells.set(key, cell)
+		this.#draft(key, writer, true, value)
+		const cell = this.#cells.get(key)
+		if (cell) {
+			cell.live = true
+			cell.value = value
+		} else {
+			this.#cells.set(key, { live: true, value })
 			this.#hidden.delete(key)
-			this.#removed.delete(key)
 		}
-		cell.live = true
-		cell.value = value
 		this.#dirty.add(key)
 	}
 
-	/** @param {string} key */
-	remove(key) {
-		const cell = this.#cells.get(key)
-		if (!cell) return false
+	/** @param {string} key @param {{ recorded: boolean }} [writer] */
+	remove(key, writer = ENGINE) {
+		if (!this.#cells.has(key)) return false
+		this.#draft(key, writer, false, undefined)
 		this.#cells.delete(key)
-		this.#absent.delete(key)
-		if (cell.raw === undefined) this.#dirty.delete(key)
-		else {
-			this.#dirty.add(key)
-			this.#removed.set(key, Infinity)
-		}
+		this.#dirty.add(key)
 		return true
+	}
+
+	/** @param {string} key @param {{ recorded: boolean }} writer @param {boolean} has @param {any} value */
+	#draft(key, writer, has, value) {
+		const draft = this.#drafts.get(key)
+		if (draft) draft.versions.push({ writer, has, value })
+		else if (!writer.recorded) {
+			const base = this.#dirty.has(key) ? this.#current(key) : undefined
+			this.#drafts.set(key, { base, versions: [{ writer, has, value }] })
+		}
+	}
+
+	/** @param {string} key @returns {Version} */
+	#current(key) {
+		const cell = this.#cells.get(key)
+		return { writer: ENGINE, has: cell !== undefined, value: cell && this.#value(key, cell) }
 	}
 
 	/** @returns {Record<string, any>} a new object over the live values */
 	snapshot() {
 		// fromEntries defines members, so that even `__proto__` becomes one.
-		return Object.fromEntries(Array.from(this.#cells, ([key, cell]) => [key, this.#value(cell)]))
+		return Object.fromEntries(Array.from(this.#cells, ([key, cell]) => [key, this.#value(key, cell)]))
 	}
 
 	// IAsyncContext, with the events of TrackedAsyncContext but without its ever growing list of deltas.
@@ -182,9 +189,9 @@ export class RunContext extends TrackedAsyncContext {
 		return this.read(key)
 	}
 
-	/** @param {any} key @param {any} value @returns {Promise<void>} @override */
-	set(key, value) {
-		this.write(key, value)
+	/** @param {any} key @param {any} value @param {{ recorded: boolean }} [writer] @returns {Promise<void>} @override */
+	set(key, value, writer) {
+		this.write(key, value, writer)
 		return this.#announce({ key, op: 'set', value })
 	}
 
@@ -193,9 +200,9 @@ export class RunContext extends TrackedAsyncContext {
 		return this.#cells.has(key)
 	}
 
-	/** @param {any} key @override */
-	async delete(key) {
-		const removed = this.remove(key)
+	/** @param {any} key @param {{ recorded: boolean }} [writer] @override */
+	async delete(key, writer) {
+		const removed = this.remove(key, writer)
 		if (removed) await this.#announce({ key, op: 'delete' })
 		return removed
 	}
@@ -205,11 +212,11 @@ export class RunContext extends TrackedAsyncContext {
 		return this.snapshot()
 	}
 
-	/** @param {import('flowcraft').PatchOperation[]} operations @override */
-	async patch(operations) {
+	/** @param {import('flowcraft').PatchOperation[]} operations @param {{ recorded: boolean }} [writer] @override */
+	async patch(operations, writer) {
 		for (const operation of operations) {
-			if (operation.op === 'set') this.write(operation.key, operation.value)
-			else if (operation.op === 'delete') this.remove(operation.key)
+			if (operation.op === 'set') this.write(operation.key, operation.value, writer)
+			else if (operation.op === 'delete') this.remove(operation.key, writer)
 		}
 	}
 
@@ -217,11 +224,8 @@ export class RunContext extends TrackedAsyncContext {
 	#announce(change) {
 		const { eventBus, executionId, sourceNode } = /** @type {any} */ (this)
 		if (!eventBus || !executionId) return DONE
-		const emitted = (async () =>
-			eventBus.emit({
-				type: 'context:change',
-				payload: { sourceNode: sourceNode || 'unknown', ...change, executionId },
-			}))()
+		const payload = { sourceNode: sourceNode || 'unknown', ...change, executionId }
+		const emitted = (async () => eventBus.emit({ type: 'context:change', payload }))()
 		// Flowcraft drops some of these promises; a rejection nobody awaits would end the process.
 		emitted.catch(() => {})
 		this.#pending.push(emitted)
@@ -235,27 +239,29 @@ export class RunContext extends TrackedAsyncContext {
 
 	// What nodes hold.
 
-	/**
-	 * Notes that a node got this value and may change it.
-	 * @param {Set<object>} held the objects that the node has already
-	 * @param {any} value
-	 */
-	hold(held, value) {
-		if (!isObject(value) || held.has(value)) return
-		held.add(value)
+	/** Notes that a node got this value and may change it. @param {VisitContext} visit @param {any} value */
+	hold(visit, value) {
+		if (!isObject(value) || visit.held?.has(value)) return
+		visit.held ??= new Set()
+		visit.held.add(value)
 		const watch = this.#watched.get(value)
 		if (watch) watch.holders++
-		else this.#watched.set(value, { raw: this.#texts.get(value), holders: 1 })
+		else this.#watched.set(value, { raw: this.#texts.get(value), holders: 1, due: false })
 	}
 
-	/** @param {Set<object>} held what a node that has ended held */
-	release(held) {
-		for (const object of held) {
+	/** Takes over what a visit has written and changed: it is recorded with the next step. @param {VisitContext} visit */
+	record(visit) {
+		visit.recorded = true
+		for (const object of visit.held ?? []) {
 			const watch = this.#watched.get(object)
-			if (watch) watch.holders--
+			if (!watch) continue
+			watch.holders--
+			watch.due = true
 		}
-		held.clear()
+		visit.held = undefined
 	}
+
+	// Steps.
 
 	/**
 	 * The changes since the last step, which carry this step's number from now on.
@@ -263,106 +269,112 @@ export class RunContext extends TrackedAsyncContext {
 	 * @returns {string[]} key, raw JSON or "" for deleted, ...
 	 */
 	take(step) {
-		/** @type {Map<object, string | undefined>} */
+		/** @type {Memo} */
 		const memo = new Map()
 		if (this.#watched.size > 0 && this.#someObjectChanged(memo)) this.#findChanged(memo)
 		/** @type {string[]} */
 		const changes = []
-		for (const key of this.#dirty) this.#takeKey(key, step, changes, memo)
-		this.#dirty.clear()
+		for (const key of this.#dirty) {
+			const version = this.#storable(key)
+			if (version) this.#put(key, version, step, changes, memo)
+			if (!this.#drafts.has(key)) this.#dirty.delete(key)
+		}
 		return changes
 	}
 
-	/** @param {string} key @param {number} step @param {string[]} changes @param {Map<object, string | undefined>} memo */
-	#takeKey(key, step, changes, memo) {
-		const cell = this.#cells.get(key)
-		if (!cell) {
-			const hidden = this.#hidden.get(key)
-			if (hidden === undefined) this.#removed.set(key, step)
-			changes.push(key, hidden ?? '')
-			return
+	/** The version of a key that may be stored now, if there is a new one. @param {string} key @returns {Version | undefined} */
+	#storable(key) {
+		const draft = this.#drafts.get(key)
+		if (!draft) return this.#current(key)
+		const last = draft.versions.findLastIndex(({ writer }) => writer.recorded)
+		if (last === draft.versions.length - 1) {
+			this.#drafts.delete(key)
+			return this.#current(key)
 		}
-		const raw = this.#text(key, cell.value, memo)
-		if (raw === undefined) this.#absent.add(key)
+		const { base } = last < 0 ? draft : { base: draft.versions[last] }
+		draft.versions.splice(0, last + 1)
+		draft.base = undefined
+		return base
+	}
+
+	/** @param {string} key @param {Version} version @param {number} step @param {string[]} changes @param {Memo} memo */
+	#put(key, { has, value }, step, changes, memo) {
+		const raw = has ? this.#text(key, value, memo) : this.#hidden.get(key)
+		if (has && raw === undefined) this.#absent.add(key)
 		else this.#absent.delete(key)
-		if (raw === cell.raw) return
-		cell.raw = raw
-		cell.step = step
+		const stored = this.#stored.get(key)
+		if (raw === stored?.raw) return
+		if (stored) {
+			stored.raw = raw
+			stored.step = step
+		} else this.#stored.set(key, { raw, step })
 		changes.push(key, raw ?? '')
 	}
 
-	/** @param {string} key @param {any} value @param {Map<object, string | undefined>} memo */
+	/** @param {string} key @param {any} value @param {Memo} memo */
 	#text(key, value, memo) {
-		if (!isObject(value)) return this.#encode(key, value)
-		if (memo.has(value)) return memo.get(value)
-		const raw = this.#encode(key, value)
-		this.#remember(value, raw, memo)
+		if (isObject(value) && memo.has(value)) return memo.get(value)
+		let raw
+		try {
+			raw = this.#codec.encode(value)
+		} catch (error) {
+			this.#warn(key, error)
+		}
+		if (isObject(value)) this.#remember(value, raw, memo)
 		return raw
 	}
 
-	/** @param {object} object @param {string | undefined} raw @param {Map<object, string | undefined>} memo */
+	/** @param {object} object @param {string | undefined} raw @param {Memo} memo */
 	#remember(object, raw, memo) {
 		memo.set(object, raw)
 		if (raw !== undefined) this.#texts.set(object, raw)
-		// asRead outlives this look on purpose: other cells may hold the object with its text as read.
 	}
 
-	/** @param {string} key @param {any} value */
-	#encode(key, value) {
-		try {
-			return this.#codec.encode(value)
-		} catch (error) {
-			this.#warn(key, error)
-			return undefined
-		}
-	}
-
-	/** @param {Map<object, string | undefined>} memo */
+	/** @param {Memo} memo */
 	#someObjectChanged(memo) {
 		let changed = false
 		for (const [object, watch] of this.#watched) {
-			const asRead = this.#asRead.has(object)
+			if (!watch.due) continue
+			watch.due = false
 			const raw = this.#textOf(object, memo)
-			if (watch.raw !== undefined && raw !== watch.raw && !(asRead && this.#normal(watch.raw) === raw)) changed = true
+			if (watch.raw !== undefined && !this.#isSame(object, watch.raw, raw)) changed = true
 			watch.raw = raw
 			if (watch.holders === 0) this.#watched.delete(object)
 		}
 		return changed
 	}
 
-	/** @param {object} object @param {Map<object, string | undefined>} memo */
+	/** @param {object} object @param {Memo} memo */
 	#textOf(object, memo) {
 		if (memo.has(object)) return memo.get(object)
 		let raw
 		try {
 			raw = this.#codec.encode(object)
 		} catch {
-			// Told when a key with this value is taken.
+			// Told when a key with this value is stored.
+			return undefined
 		}
-		if (raw !== undefined) this.#remember(object, raw, memo)
+		this.#remember(object, raw, memo)
 		return raw
 	}
 
-	/** @param {Map<object, string | undefined>} memo */
-	#findChanged(memo) {
-		for (const [key, cell] of this.#cells) {
-			if (!cell.live || !isObject(cell.value) || this.#dirty.has(key)) continue
-			const asRead = this.#asRead.has(cell.value)
-			const raw = this.#text(key, cell.value, memo)
-			if (raw === cell.raw || (asRead && cell.raw && this.#normal(cell.raw) === raw)) continue
-			this.#dirty.add(key)
-		}
+	/** Whether a stored text says what the object says now. @param {object} object @param {string} stored @param {string | undefined} raw */
+	#isSame(object, stored, raw) {
+		return stored === raw || (this.#asRead.has(object) && this.#codec.encode(this.#codec.decode(stored)) === raw)
 	}
 
-	/** @param {string} raw a stored text as we would have written it */
-	#normal(raw) {
-		return this.#codec.encode(this.#codec.decode(raw))
+	/** @param {Memo} memo */
+	#findChanged(memo) {
+		for (const [key, { live, value }] of this.#cells) {
+			if (!live || !isObject(value) || this.#dirty.has(key)) continue
+			const stored = this.#stored.get(key)?.raw
+			if (stored === undefined || !this.#isSame(value, stored, this.#text(key, value, memo))) this.#dirty.add(key)
+		}
 	}
 
 	/** @param {number} step steps up to this one are durable */
 	durable(step) {
 		this.#durable = step
-		for (const [key, removedBy] of this.#removed) if (removedBy <= step) this.#removed.delete(key)
 	}
 
 	/**
@@ -370,33 +382,31 @@ export class RunContext extends TrackedAsyncContext {
 	 * @param {string[]} changes key, raw JSON or "" for deleted, ...
 	 */
 	merge(changes) {
-		for (let i = 0; i < changes.length; i += 2) this.#mergeKey(changes[i], changes[i + 1])
+		for (let i = 0; i < changes.length; i += 2) this.#mergeKey(changes[i], changes[i + 1] || undefined)
 	}
 
-	/** @param {string} key @param {string} raw */
+	/** @param {string} key @param {string | undefined} raw */
 	#mergeKey(key, raw) {
+		const stored = this.#stored.get(key)
+		if (this.#dirty.has(key) || (stored && stored.step > this.#durable) || stored?.raw === raw) return
+		this.#stored.set(key, { raw, step: 0 })
 		if (this.#hidden.has(key)) {
-			if (raw !== '') this.#hidden.set(key, raw)
-			return
-		}
-		const cell = this.#cells.get(key)
-		if (this.#dirty.has(key) || this.#removed.has(key) || (cell && cell.step > this.#durable)) return
-		if (raw === '') {
-			// An own `undefined` has no text in the document either: its absence there is not news.
-			if (cell && cell.raw !== undefined) this.#cells.delete(key)
-		} else if (cell?.raw !== raw) {
-			if (cell) Object.assign(cell, { raw, live: false, value: undefined })
-			else this.#cells.set(key, new Cell(raw))
+			if (raw !== undefined) this.#hidden.set(key, raw)
+		} else if (raw === undefined) this.#cells.delete(key)
+		else {
+			this.#cells.set(key, { live: false, value: undefined })
 			this.#absent.delete(key)
 		}
 	}
 }
 
-/** What one visit of a node sees of the run's context: the same values, with a note of the objects it holds. */
+/** What one visit of a node sees of the run's context: the same values, with a note of what it holds and writes. */
 export class VisitContext {
 	type = /** @type {const} */ ('async')
-	/** @type {Set<object>} */
-	held = new Set()
+	/** Whether the visit has ended and belongs to the next step. */
+	recorded = false
+	/** @type {Set<object> | undefined} */
+	held = undefined
 	#run
 
 	/** @param {RunContext} run */
@@ -407,14 +417,14 @@ export class VisitContext {
 	/** @param {string} key */
 	async get(key) {
 		const value = this.#run.read(key)
-		this.#run.hold(this.held, value)
+		this.#run.hold(this, value)
 		return value
 	}
 
 	/** @param {string} key @param {any} value */
 	set(key, value) {
-		this.#run.hold(this.held, value)
-		return this.#run.set(key, value)
+		this.#run.hold(this, value)
+		return this.#run.set(key, value, this)
 	}
 
 	/** @param {string} key */
@@ -424,18 +434,18 @@ export class VisitContext {
 
 	/** @param {string} key */
 	delete(key) {
-		return this.#run.delete(key)
+		return this.#run.delete(key, this)
 	}
 
 	async toJSON() {
 		const values = this.#run.snapshot()
-		for (const value of Object.values(values)) this.#run.hold(this.held, value)
+		for (const value of Object.values(values)) this.#run.hold(this, value)
 		return values
 	}
 
 	/** @param {import('flowcraft').PatchOperation[]} operations */
 	patch(operations) {
-		for (const operation of operations) if (operation.op === 'set') this.#run.hold(this.held, operation.value)
-		return this.#run.patch(operations)
+		for (const operation of operations) if (operation.op === 'set') this.#run.hold(this, operation.value)
+		return this.#run.patch(operations, this)
 	}
 }

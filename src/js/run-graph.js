@@ -7,25 +7,125 @@ import { GraphTraverser } from 'flowcraft'
 /** @typedef {import('flowcraft').NodeDefinition} NodeDefinition */
 /** @typedef {{ def: NodeDefinition, from: string, gather?: string }} DynamicNode */
 
-/** @typedef {{ completed: [string, number][], inputs: [string, any][], dynamic: DynamicNode[] }} GraphRecord */
+/** When in memory's order something happened: the wave, and its place among the results of that wave. @typedef {{ wave: number, order: number }} Moment */
+/** @typedef {{ completed: [string, Moment][], inputs: [string, any][], inputWaves: [string, number][], dynamic: DynamicNode[] }} GraphRecord */
+
+/**
+ * What the edges of a blueprint say, once for all its runs.
+ * @typedef {object} BlueprintShape
+ * @property {Set<string>} conditional nodes with a condition on an incoming edge
+ * @property {Set<string>} contested nodes that several others may ask for, or that take the place of others
+ * @property {Map<string, string[]>} successors
+ * @property {(nodeId: string) => Set<string>} ancestors nodes from which results may lead to this one, itself included
+ */
+
+/** @param {import('flowcraft').WorkflowBlueprint} blueprint @returns {BlueprintShape} */
+function shapeOf({ nodes, edges }) {
+	const fallbacks = new Map(nodes.map((node) => [node.id, node.config?.fallback]))
+	/** @type {Map<string, Set<string>>} */
+	const sources = new Map()
+	/** @type {Map<string, Set<string>>} */
+	const successors = new Map()
+	for (const { source, target } of edges) {
+		add(successors, source, target)
+		add(sources, target, source)
+		const fallback = fallbacks.get(source)
+		if (fallback) add(sources, target, fallback)
+	}
+	const contested = new Set([...sources].filter(([, from]) => from.size > 1).map(([target]) => target))
+	for (const fallback of fallbacks.values()) if (fallback) contested.add(fallback)
+	return {
+		conditional: new Set(edges.filter((edge) => edge.condition).map((edge) => edge.target)),
+		contested,
+		successors: new Map(Array.from(successors, ([source, targets]) => [source, [...targets]])),
+		ancestors: ancestorsIn(nodes, sources),
+	}
+}
+
+/** @param {NodeDefinition[]} nodes @param {Map<string, Set<string>>} sources */
+function ancestorsIn(nodes, sources) {
+	const from = new Map(Array.from(sources, ([target, list]) => [target, new Set(list)]))
+	for (const { id, config } of nodes) if (config?.fallback) add(from, config.fallback, id)
+	/** @type {Map<string, Set<string>>} */
+	const known = new Map()
+	return (/** @type {string} */ nodeId) => {
+		let found = known.get(nodeId)
+		if (!found) {
+			found = new Set([nodeId])
+			for (const one of found) for (const source of from.get(one) ?? []) found.add(source)
+			known.set(nodeId, found)
+		}
+		return found
+	}
+}
+
+/** @param {Map<string, Set<string>>} map @param {string} key @param {string} value */
+function add(map, key, value) {
+	const values = map.get(key)
+	if (values) values.add(value)
+	else map.set(key, new Set([value]))
+}
+
+/** @typedef {{ blueprint: import('flowcraft').WorkflowBlueprint, shape: BlueprintShape, traverser: GraphTraverser }} GraphTemplate */
+
+/** Instead of a blueprint that cannot be used. */
+const NOTHING = { id: '', nodes: [], edges: [] }
+const FIELDS = ['allPredecessors', 'allSuccessors', 'completedNodes', 'dynamicBlueprint', 'frontier', 'nodesInLoops']
+/**
+ * Cloning and analysing a blueprint costs more than running a short one, so a run's traverser takes the result over from
+ * the first. It does so only as long as Flowcraft's class has the fields that this was written for.
+ */
+const HAS_KNOWN_FIELDS = Object.keys(new GraphTraverser(NOTHING)).sort().join() === FIELDS.join()
+
+/**
+ * @param {import('flowcraft').WorkflowBlueprint} blueprint sanitised; copied, never changed
+ * @returns {GraphTemplate}
+ */
+export function graphTemplate(blueprint) {
+	return { blueprint, shape: shapeOf(blueprint), traverser: new GraphTraverser(blueprint) }
+}
+
+export const EMPTY_TEMPLATE = graphTemplate(NOTHING)
+
+/** A run's own copy of what runs change; the rest is shared. @param {any} traverser */
+function fieldsFrom({ dynamicBlueprint, allPredecessors, allSuccessors, nodesInLoops }) {
+	const nodes = dynamicBlueprint.nodes.map(copyNode)
+	return { dynamicBlueprint: { ...dynamicBlueprint, nodes }, allPredecessors, allSuccessors, nodesInLoops }
+}
+
+/** Nodes may change their own params within a run. @param {NodeDefinition} node */
+function copyNode(node) {
+	return node.params ? { ...node, params: structuredClone(node.params) } : { ...node }
+}
 
 export class RunGraph extends GraphTraverser {
-	/** Completed nodes and the wave of their last visit. @type {Map<string, number>} */
+	/** Completed nodes and since when. @type {Map<string, Moment>} */
 	completed = new Map()
 	/** @type {Map<string, DynamicNode>} */
 	dynamic = new Map()
 	/** `inputs` that edges have rewritten in this run's copy of the blueprint. @type {Map<string, any>} */
 	rewritten = new Map()
-	/** The wave of the visit whose result is being processed. */
-	wave = 0
+	/** The wave of the last edge that wrote the input of a contested node. @type {Map<string, number>} */
+	inputWaves = new Map()
+	/** The result that is being processed. @type {Moment} */
+	now = { wave: 0, order: 0 }
+	/** Nodes that the processed result asks for, ready or not; `any` joins only where no edge of it has matched. @type {string[]} */
+	asked = []
+	/** Whether an edge of the processed result has matched. */
+	matched = false
 	/** Told of every node that a loop un-completes. @type {(nodeId: string) => void} */
 	onReset = () => {}
 	/** @type {Map<string, NodeDefinition>} */
 	#nodes = new Map()
+	#shape
+	/** Nodes that dynamic nodes lead to, and dynamic nodes themselves. @type {Map<string, Set<string>>} */
+	#dynamicSuccessors = new Map()
 
-	/** @param {import('flowcraft').WorkflowBlueprint} blueprint sanitised; copied, never changed */
-	constructor(blueprint) {
-		super(blueprint)
+	/** @param {GraphTemplate} template */
+	constructor({ blueprint, shape, traverser }) {
+		super(HAS_KNOWN_FIELDS ? NOTHING : blueprint)
+		this.#shape = shape
+		if (HAS_KNOWN_FIELDS) Object.assign(this, fieldsFrom(traverser))
 		for (const node of this.getDynamicBlueprint().nodes) if (!this.#nodes.has(node.id)) this.#nodes.set(node.id, node)
 	}
 
@@ -40,27 +140,51 @@ export class RunGraph extends GraphTraverser {
 	}
 
 	/** @param {string} nodeId */
+	isContested(nodeId) {
+		return this.#shape.contested.has(nodeId) || (this.predecessorsOf(nodeId)?.size ?? 0) > 1
+	}
+
+	/** Whether a result of `from` may still lead to this node. @param {string} from @param {string} nodeId */
+	leadsTo(from, nodeId) {
+		return this.dynamic.has(from) || this.#shape.ancestors(nodeId).has(from)
+	}
+
+	/** @param {string} nodeId */
 	predecessorsOf(nodeId) {
 		return this.getAllPredecessors().get(nodeId)
 	}
 
 	/**
-	 * The wave in which a node runs that the processed result made ready.
+	 * Whether all predecessors of a node were completed at that moment of memory's order.
 	 * @param {string} nodeId
+	 * @param {Moment} moment
 	 */
-	waveOf(nodeId) {
-		let last = this.wave
-		if (!this.isAnyJoin(nodeId)) {
-			for (const predecessor of this.predecessorsOf(nodeId) ?? [])
-				last = Math.max(last, this.completed.get(predecessor) ?? 0)
+	isReadyAt(nodeId, moment) {
+		for (const predecessor of this.predecessorsOf(nodeId) ?? []) {
+			if (!this.isCompletedAt(predecessor, moment)) return false
 		}
-		return last + 1
+		return true
+	}
+
+	/** @param {string} nodeId @param {Moment} moment */
+	isCompletedAt(nodeId, { wave, order }) {
+		const since = this.completed.get(nodeId)
+		return since !== undefined && (since.wave < wave || (since.wave === wave && since.order <= order))
 	}
 
 	/** @param {string} nodeId @param {any} result @param {NodeDefinition[]} nextNodes @override */
 	markNodeCompleted(nodeId, result, nextNodes) {
-		this.completed.set(nodeId, this.wave)
+		if (!this.completed.has(nodeId)) this.completed.set(nodeId, this.now)
 		super.markNodeCompleted(nodeId, result, nextNodes)
+		this.matched = nextNodes.length > 0
+		if (this.matched) for (const { id } of nextNodes) if (!this.isAnyJoin(id)) this.asked.push(id)
+		if (!this.matched) this.asked.push(...this.#unconditional(nodeId))
+	}
+
+	/** Whom Flowcraft asks when no edge of a node matches. @param {string} nodeId */
+	#unconditional(nodeId) {
+		const targets = [...(this.#shape.successors.get(nodeId) ?? []), ...(this.#dynamicSuccessors.get(nodeId) ?? [])]
+		return targets.filter((target) => !this.#shape.conditional.has(target) && this.#nodes.has(target))
 	}
 
 	/** @param {string} nodeId @override */
@@ -78,10 +202,19 @@ export class RunGraph extends GraphTraverser {
 
 	/** @param {string} nodeId @param {NodeDefinition} def @param {string} from @param {string} [gather] @override */
 	addDynamicNode(nodeId, def, from, gather) {
+		if (this.dynamic.size === 0) this.#ownPredecessors()
 		super.addDynamicNode(nodeId, def, from, gather)
 		// The first definition of an id is the one that runs, the last emitter is its predecessor: as in memory.
 		if (!this.#nodes.has(def.id)) this.#nodes.set(def.id, def)
 		this.dynamic.set(def.id, { def: this.dynamic.get(def.id)?.def ?? def, from, gather })
+		add(this.#dynamicSuccessors, from, def.id)
+		if (gather) add(this.#dynamicSuccessors, def.id, gather)
+	}
+
+	/** What several runs share until one of them changes it. */
+	#ownPredecessors() {
+		const own = new Map(Array.from(this.getAllPredecessors(), ([id, predecessors]) => [id, new Set(predecessors)]))
+		Object.assign(this, { allPredecessors: own })
 	}
 
 	/** @param {string} nodeId @param {any} inputs */
@@ -92,13 +225,14 @@ export class RunGraph extends GraphTraverser {
 	}
 
 	/** Takes over what a checkpoint recorded. @param {GraphRecord} record */
-	restore({ completed, inputs, dynamic }) {
+	restore({ completed, inputs, inputWaves, dynamic }) {
 		for (const { def, from, gather } of dynamic)
 			this.addDynamicNode(def.id, this.#withLocalWorker(def, from), from, gather)
 		for (const [nodeId, value] of inputs) this.rewrite(nodeId, value)
 		const nodes = /** @type {{ completedNodes: Set<string> }} */ (/** @type {unknown} */ (this)).completedNodes
-		for (const [nodeId, wave] of completed) {
-			this.completed.set(nodeId, wave)
+		for (const [nodeId, wave] of inputWaves) this.inputWaves.set(nodeId, wave)
+		for (const [nodeId, since] of completed) {
+			this.completed.set(nodeId, since)
 			nodes.add(nodeId)
 		}
 		this.clearFrontier()

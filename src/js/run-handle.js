@@ -9,12 +9,12 @@ import { Code, KafkaAdapterError, optionError } from './errors.js'
 
 /**
  * @typedef {import('./js-ports.js').FinalResult} FinalResult
- * @typedef {{ status: string, result: FinalResult | undefined }} StatusRow
+ * @typedef {import('./status-table.js').StatusRow} StatusRow
  *
  * What starting and watching a run needs of an adapter.
  * @typedef {object} RunHost
- * @property {Record<string, import('flowcraft').WorkflowBlueprint> | undefined} blueprints
- * @property {import('./js-ports.js').Hooks} hooks
+ * @property {Record<string, import('flowcraft').WorkflowBlueprint>} blueprints
+ * @property {Omit<import('./js-ports.js').Hooks, 'handle'>} hooks
  * @property {(runId: string) => Promise<StatusRow | undefined>} readStatus
  * @property {(runId: string, action: string | undefined, output: unknown) => Promise<Set<string>>} resume
  */
@@ -92,9 +92,9 @@ const checkRunId = (runId) => {
  * @param {string} blueprintId
  */
 const startNodes = (host, blueprintId) => {
-	const blueprint = host.blueprints?.[blueprintId]
+	const blueprint = host.blueprints[blueprintId]
 	if (!blueprint) {
-		const known = Object.keys(host.blueprints ?? {}).join(', ') || 'none'
+		const known = Object.keys(host.blueprints).join(', ') || 'none'
 		const text = `blueprint "${blueprintId}" is not in runtimeOptions.blueprints (there: ${known}). Register it`
 		throw new KafkaAdapterError(Code.BlueprintUnknown, text)
 	}

@@ -1,33 +1,27 @@
 /**
  * One open run: it starts due visits, lets Flowcraft process their results, and hands each step to the engine.
  *
- * Everything that decides the graph happens in `#pump`, one at a time; nodes run beside it. A step holds every change to
- * the context up to that instant (design D5).
+ * Everything that decides the graph happens in `#pump`, one result at a time; nodes run beside it.
  */
 import { executeBatch, processResults } from 'flowcraft'
-import { flatPairs, formatCheckpoint, pairs, unlessEmpty } from './checkpoint.js'
-import {
-	isCancellation,
-	messageOf,
-	quiescentOutcome,
-	recordError,
-	rejectedOutcome,
-	reviveError,
-	reviveOriginal,
-	serializedPayload,
-} from './outcome.js'
+import { adoptRun } from './adoption.js'
+import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
+import { messageOf, quiescentOutcome, recordError, rejectedOutcome, reviveError, serializedPayload } from './outcome.js'
 import { VisitContext } from './run-context.js'
-import { RunGraph } from './run-graph.js'
+import { RunEvents } from './run-events.js'
+import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
+import { RunWaits, isSubflow, resumeSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
-import { Visit, VisitExecution } from './visit.js'
+import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
+import { Visit, VisitExecution, dueRecord, reviveVisit } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 /** @typedef {import('./opening.js').Opening} Opening */
 /** @typedef {import('./outcome.js').Outcome} Outcome */
 /** @typedef {import('./run-context.js').RunContext} RunContext */
-/** @typedef {import('./visit.js').Settled} Settled */
-/** @typedef {{ nodeId?: string, action?: string, output?: any }} Resume */
+/** @typedef {import('./settled-results.js').Settled} Settled */
+/** @typedef {import('./run-waits.js').Answer} Answer */
 
 /**
  * What all sessions of a worker share.
@@ -42,6 +36,7 @@ import { Visit, VisitExecution } from './visit.js'
  * @property {any} services
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
+ * @property {boolean} localStarts whether a due visit starts without waiting for its job message
  * @property {'eager' | 'wave'} schedule
  * @property {number} concurrency nodes of one wave that run at once (`wave`)
  * @property {number} abortGraceMs how long a node of a closed session keeps its permit at most
@@ -53,6 +48,7 @@ import { Visit, VisitExecution } from './visit.js'
  * @property {(handle: number, code: string, reason: string, status: string | null) => void} refuse
  * @property {(handle: number, seq: number, changes: string[], checkpoint: string, done: number[], dueJson: string,
  *   outcomeJson: string | null) => void} step
+ * @property {(handle: number) => void} drained
  */
 
 /** Waves after which memory takes the run for an endless loop. */
@@ -60,13 +56,10 @@ const MAX_WAVES = 10_000
 /** Results that one step records at most, so that a busy run still becomes durable now and then. */
 const MAX_RESULTS_PER_STEP = 64
 
-const RESET = 1
-const REPLAY = 2
-
 export class RunSession {
 	/** Due and running visits. @type {Map<number, Visit>} */
 	visits = new Map()
-	/** @type {RunGraph} */
+	/** @type {import('./run-graph.js').RunGraph} */
 	graph
 	/** @type {RunState} */
 	state
@@ -79,29 +72,37 @@ export class RunSession {
 	#schedule
 	#gate
 	#router
+	#events
+	#waits = new RunWaits()
 	#lastVisit = 0
+	/** Results processed so far. */
+	#results = 0
 	/** The wave from which the cap counts. */
 	#base = 0
 	#seq = 0
-	/** Steps whose durability is awaited, with what follows then. @type {{ seq: number, visits: Visit[], recorded: Visit[] }[]} */
+	/** Steps whose durability is awaited, with what follows then. @type {{ seq: number, due: Visit[], recorded: Visit[] }[]} */
 	#announced = []
 	/** Visits that became due since the last step. @type {Visit[]} */
 	#fresh = []
-	/** Ended visits that are to be recorded. @type {Visit[]} */
+	/** Ended visits whose results are to be processed. @type {Visit[]} */
 	#settled = []
-	/** @type {Required<Pick<Resume, 'nodeId'>>[] & Resume[]} */
-	#resumes = []
-	/** Nodes that await, and the wave of their visit. @type {Map<string, number>} */
-	#waiting = new Map()
-	/** Resumes that came before their wait. @type {Map<string, Resume>} */
-	#kept = new Map()
+	/** Visits recorded since the last step. @type {Visit[]} */
+	#recorded = []
+	/** @type {(Answer & { nodeId: string })[]} */
+	#answers = []
+	/** The node whose answer is being processed. @type {string | undefined} */
+	#answering
 	/** @type {Outcome | undefined} */
 	#outcome
 	#pumping = false
-	#opened = false
 	/** Nothing is recorded any more: the run has its outcome. */
 	#ended = false
-	#abortReason = ''
+	/** One signal for all nodes of the run, as in memory; made when the first of them starts. @type {AbortController | undefined} */
+	#abort
+	/** Why nothing may start any more. @type {string | undefined} */
+	#abortReason
+	/** @type {'no' | 'asked' | 'answered'} */
+	#draining = 'no'
 	#moreMayCome
 	/** @type {WeakMap<object, any>} */
 	#errorRecords = new WeakMap()
@@ -118,36 +119,16 @@ export class RunSession {
 		this.#opening = opening
 		this.#moreMayCome = moreMayCome
 		this.#gate = env.permits.gate(env.permitsPerRun)
-		const { entry, checkpoint } = opening
-		this.graph = entry.problem ? new RunGraph({ id: entry.blueprint.id, nodes: [], edges: [] }) : entry.graph()
-		this.#router = new Router(env.runtime, this.graph)
-		this.state = this.#newState(checkpoint)
-		this.#schedule = (checkpoint ? checkpoint.schedule === 'wave' : env.schedule === 'wave')
-			? new WaveSchedule(this, env.concurrency)
-			: new EagerSchedule(this)
+		const { entry, blueprintId, checkpoint } = opening
+		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
+		this.graph = entry.graph()
+		this.#router = new RunRouter(env.runtime, this.graph)
+		this.state = new RunState(context, awaitingOf(checkpoint))
+		this.state.setEventEmitter(/** @type {any} */ (env.contextBus), runId)
+		const inWaves = (checkpoint ? checkpoint.schedule : env.schedule) === 'wave'
+		this.#schedule = inWaves ? new WaveSchedule(this, env.concurrency) : new EagerSchedule(this)
 		if (checkpoint) this.#restore(checkpoint)
 		else this.#begin()
-	}
-
-	get runId() {
-		return this.#runId
-	}
-
-	get running() {
-		let running = 0
-		for (const visit of this.visits.values()) if (visit.started && !visit.settled) running++
-		return running
-	}
-
-	/** @param {Checkpoint | undefined} checkpoint */
-	#newState(checkpoint) {
-		const awaiting = checkpoint && {
-			nodes: (checkpoint.waiting ?? []).map(([nodeId]) => nodeId),
-			details: checkpoint.details ?? {},
-		}
-		const state = new RunState(this.#context, awaiting)
-		state.setEventEmitter(/** @type {any} */ (this.#env.contextBus), this.#runId)
-		return state
 	}
 
 	// Opening.
@@ -156,69 +137,44 @@ export class RunSession {
 		const { entry, blueprintId, kind, nodeIds } = this.#opening
 		if (!this.#context.contains('blueprintId')) this.#context.hide('blueprintId', blueprintId)
 		if (!this.#context.contains('blueprintVersion')) this.#context.hide('blueprintVersion', entry.version)
-		for (const nodeId of this.state.getAwaitingNodeIds()) this.#waiting.set(nodeId, 1)
-		if (kind === 'adopted') {
-			this.#adopt()
-			for (const nodeId of new Set(nodeIds)) this.#admitAdopted(nodeId)
-			return
-		}
+		for (const nodeId of this.state.getAwaitingNodeIds()) this.#waits.begin(nodeId, 1)
 		this.graph.clearFrontier()
-		if (!entry.problem) for (const nodeId of entry.startSet) this.#schedule.admit(nodeId, 1)
-	}
-
-	/** Takes over what JavaScript workers have recorded, and adds what they leave out. */
-	#adopt() {
-		/** @type {[string, number][]} */
-		const completed = []
-		/** @type {[string, any][]} */
-		const inputs = []
-		for (const { id } of this.#opening.entry.blueprint.nodes) {
-			if (this.#context.contains(`_outputs.${id}`)) completed.push([id, 1])
-			if (this.#context.contains(`_inputs.${id}`) && this.#inputIsTransformed(id)) inputs.push([id, `_inputs.${id}`])
+		if (entry.problem) return
+		if (kind === 'fresh') for (const nodeId of entry.startSet) this.#schedule.admit(nodeId, 1)
+		else {
+			adoptRun(this.graph, this.#context, entry.blueprint)
+			for (const nodeId of nodeIds) this.#admitAdopted(nodeId)
 		}
-		this.graph.restore({ completed, inputs, dynamic: [] })
-		for (const [nodeId] of completed) {
-			if (!this.#context.contains(nodeId)) this.#context.write(nodeId, this.#context.read(`_outputs.${nodeId}`))
-		}
-	}
-
-	/** @param {string} nodeId */
-	#inputIsTransformed(nodeId) {
-		return this.#opening.entry.blueprint.edges.some((edge) => edge.target === nodeId && edge.transform !== undefined)
 	}
 
 	/** @param {string} nodeId */
 	#admitAdopted(nodeId) {
-		this.graph.wave = 0
-		const before = this.#lastVisit
-		this.#schedule.admit(nodeId, this.graph.waveOf(nodeId))
-		const visit = this.visits.get(this.#lastVisit)
-		if (visit && this.#lastVisit > before && this.graph.completed.has(nodeId)) visit.replay = true
+		for (const visit of this.visits.values()) if (visit.nodeId === nodeId) return
+		const last = this.#lastVisit
+		this.#schedule.admit(nodeId, 1)
+		const visit = this.#lastVisit > last && this.visits.get(this.#lastVisit)
+		if (visit && this.graph.completed.has(nodeId)) visit.replay = true
+	}
+
+	get #isAdopted() {
+		return this.#opening.kind === 'adopted' || this.#opening.checkpoint?.adopted === 1
 	}
 
 	/** @param {Checkpoint} checkpoint */
 	#restore(checkpoint) {
-		this.graph.restore({
-			completed: pairs(checkpoint.done),
-			inputs: checkpoint.inputs ?? [],
-			dynamic: checkpoint.dynamic ?? [],
-		})
-		for (const record of checkpoint.errors ?? []) {
-			const error = reviveError(record)
+		const { done, inputs = [], from = [], dynamic = [], errors = [], due = [] } = checkpoint
+		this.graph.restore({ completed: moments(done), inputs, inputWaves: from, dynamic })
+		for (const record of errors) {
+			const error = /** @type {any} */ (reviveError(record))
 			this.#errorRecords.set(error, record)
-			this.state.getErrors().push(/** @type {any} */ (error))
+			this.state.getErrors().push(error)
 		}
 		if (checkpoint.fallback) this.state.markFallbackExecuted()
-		for (const [nodeId, wave] of checkpoint.waiting ?? []) this.#waiting.set(nodeId, wave)
-		for (const [nodeId, resume] of checkpoint.kept ?? []) this.#kept.set(nodeId, resume)
-		for (const [number, nodeId, wave, flags = 0] of checkpoint.due ?? []) {
-			const visit = new Visit(number, nodeId, wave)
-			visit.reset = (flags & RESET) !== 0
-			visit.replay = (flags & REPLAY) !== 0
-			this.visits.set(number, visit)
-			this.#fresh.push(visit)
-		}
+		this.#waits.restore(checkpoint)
+		this.#fresh = due.map(reviveVisit)
+		for (const visit of this.#fresh) this.visits.set(visit.number, visit)
 		this.#lastVisit = checkpoint.last
+		this.#results = checkpoint.results ?? 0
 		this.#base = checkpoint.base ?? 0
 		this.#outcome = checkpoint.outcome
 		this.#schedule.restore(checkpoint)
@@ -226,47 +182,34 @@ export class RunSession {
 
 	/** Answers the opening and goes to work. */
 	open() {
-		const due = this.#fresh.splice(0)
+		const due = this.#fresh
+		this.#fresh = []
 		this.#env.native.opened(this.#handle, dueJson(due))
-		this.#opened = true
-		if (this.#outcome) this.#repeatOutcome()
-		else
-			this.#emitOpening().then(
-				() => this.#work(due),
-				(error) => this.#reject(error),
-			)
+		if (this.#outcome) this.#repeatOutcome(this.#outcome)
+		else this.#work(due)
 	}
 
-	/** The status row of a run that has ended may be missing: the same outcome again makes the engine write it again. */
-	#repeatOutcome() {
+	/**
+	 * The status row of a run that has ended may be missing: the same outcome again makes the engine write it again.
+	 * @param {Outcome} outcome
+	 */
+	#repeatOutcome(outcome) {
 		this.#ended = true
-		const text = /** @type {string} */ (JSON.stringify(this.#opening.checkpoint))
-		this.#env.native.step(
-			this.#handle,
-			++this.#seq,
-			[],
-			text,
-			[],
-			'[]',
-			this.#outcomeJson(/** @type {Outcome} */ (this.#outcome)),
-		)
-	}
-
-	async #emitOpening() {
-		const payload = this.#runPayload()
-		if (this.#opening.kind === 'fresh') await this.#env.services.eventBus.emit({ type: 'workflow:start', payload })
-		await this.#env.services.eventBus.emit({ type: 'workflow:resume', payload })
-		if (this.#opening.entry.problem) throw this.#opening.entry.problem
-	}
-
-	#runPayload() {
-		return { blueprintId: this.#opening.entry.blueprint.id, executionId: this.#runId }
+		const checkpoint = formatCheckpoint(/** @type {Checkpoint} */ (this.#opening.checkpoint))
+		this.#env.native.step(this.#handle, ++this.#seq, [], checkpoint, [], '[]', this.#outcomeJson(outcome))
 	}
 
 	/** @param {Visit[]} due */
-	#work(due) {
+	async #work(due) {
+		try {
+			await this.#events.opened(this.#opening.kind === 'fresh')
+			if (this.#opening.entry.problem) throw this.#opening.entry.problem
+		} catch (error) {
+			this.#reject(error)
+			return
+		}
 		if (this.closed) return
-		this.#schedule.start(due)
+		this.#startLocally(due)
 		if (this.visits.size === 0) this.#pump()
 	}
 
@@ -284,9 +227,8 @@ export class RunSession {
 	/** @param {Visit} visit whose announcement is durable */
 	start(visit) {
 		this.#gate.enter(() => {
-			if (this.closed || this.#ended || this.#abortReason) return false
-			visit.started = true
-			visit.startedAt = performance.now()
+			if (this.closed || this.#ended || this.#abortReason !== undefined || this.#draining !== 'no') return false
+			visit.start()
 			this.#run(visit)
 			return true
 		})
@@ -294,56 +236,53 @@ export class RunSession {
 
 	/** @param {Visit} visit */
 	async #run(visit) {
-		const context = new VisitContext(this.#context)
-		const state = new VisitState(this.state, context)
+		visit.context = new VisitContext(this.#context)
+		const state = new VisitState(this.state, visit.context)
 		let settled
 		try {
 			settled = visit.replay ? this.#replayed(visit) : await this.#execute(visit, state)
 		} catch (error) {
 			settled = rejected(visit.nodeId, error)
 		}
-		this.#gate.leave()
+		visit.end(settled, state.marked)
+		this.#leave(visit)
 		if (this.closed || this.#ended) return
-		this.#context.release(context.held)
-		visit.settled = /** @type {Settled} */ (settled)
-		visit.awaits = state.marked !== undefined
 		// What failed under an abort signal may have failed because of it: it stays due, for whoever has the run next.
-		if (visit.abort?.signal.aborted && !visit.succeeded) return
+		if (this.#abortReason !== undefined && !visit.succeeded) return this.#answerDrain()
 		this.#schedule.settled(visit)
 		this.#settled.push(visit)
 		this.#pump()
 	}
 
+	/** @param {Visit} visit */
+	#leave(visit) {
+		if (!visit.holdsPermit) return
+		visit.holdsPermit = false
+		this.#gate.leave()
+	}
+
 	/** @param {Visit} visit @param {VisitState} state @returns {Promise<Settled>} */
 	async #execute(visit, state) {
 		const { runtime, services, hooks } = this.#env
-		if (hooks.onJobStart) await hooks.onJobStart(this.#runId, this.#opening.blueprintId, visit.nodeId)
-		visit.abort = new AbortController()
+		const { nodeId } = visit
+		if (hooks.onJobStart) await hooks.onJobStart(this.#runId, this.#opening.blueprintId, nodeId)
 		const blueprint = this.graph.getDynamicBlueprint()
-		const execution = new VisitExecution(
-			blueprint,
-			state,
-			runtime.registry,
-			this.#runId,
-			runtime,
-			services,
-			visit.abort.signal,
-			undefined,
-		)
-		const ready = [{ nodeId: visit.nodeId, nodeDef: this.graph.node(visit.nodeId) }]
-		const executorOf = (/** @type {string} */ nodeId) =>
-			runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution))
-		const results = await executeBatch(
-			/** @type {any} */ (ready),
+		const { signal } = (this.#abort ??= new AbortController())
+		const execution = new VisitExecution({ blueprint, state, runtime, services, executionId: this.#runId, signal })
+		const nodeDef = /** @type {any} */ (this.graph.node(nodeId))
+		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
+		const executorOf = () => runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution))
+		const [settled] = await executeBatch(
+			[{ nodeId, nodeDef }],
 			blueprint,
 			/** @type {any} */ (state),
 			executorOf,
 			runtime,
 		)
-		return /** @type {Settled} */ (results[0])
+		return /** @type {Settled} */ (settled)
 	}
 
-	/** @param {Visit} visit @returns {Settled} */
+	/** @param {Visit} visit */
 	#replayed({ nodeId }) {
 		return succeeded(nodeId, { output: this.#context.read(`_outputs.${nodeId}`) })
 	}
@@ -351,33 +290,38 @@ export class RunSession {
 	// Processing, one result at a time.
 
 	async #pump() {
-		if (this.#pumping || !this.#opened) return
+		if (this.#pumping) return
 		this.#pumping = true
 		try {
 			do {
-				const recorded = await this.#recordSome()
+				await this.#recordSome()
 				if (this.closed || this.#ended) return
-				this.#commit(recorded, this.#quiescent() ? quiescentOutcome(this.state, this.#context) : undefined)
-			} while (this.#settled.length > 0 || this.#resumes.length > 0)
+				this.#commit(this.#quiescent ? quiescentOutcome(this.state, this.#context) : undefined)
+			} while (this.#settled.length > 0 || this.#answers.length > 0)
 		} catch (error) {
 			this.#reject(error)
 		} finally {
 			this.#pumping = false
+			this.#answerDrain()
 		}
 	}
 
 	async #recordSome() {
-		/** @type {Visit[]} */
-		const recorded = []
-		while (this.#resumes.length > 0) await this.#resumeNode(/** @type {any} */ (this.#resumes.shift()))
-		while (this.#settled.length > 0 && recorded.length < MAX_RESULTS_PER_STEP) {
+		while (this.#answers.length > 0) {
+			const answer = /** @type {Answer & { nodeId: string }} */ (this.#answers.shift())
+			this.#answering = answer.nodeId
+			await this.#answer(answer)
+			this.#answering = undefined
+		}
+		while (this.#settled.length > 0 && this.#recorded.length < MAX_RESULTS_PER_STEP) {
 			const visit = /** @type {Visit} */ (this.#settled.shift())
 			this.visits.delete(visit.number)
-			await this.#schedule.record(visit)
-			await this.#noteWaits(visit.wave)
-			recorded.push(visit)
+			this.#recorded.push(visit)
+			this.#context.record(/** @type {VisitContext} */ (visit.context))
+			for (const { marked, wave } of await this.#schedule.record(visit)) {
+				for (const nodeId of marked ?? []) await this.#beginWait(nodeId, wave)
+			}
 		}
-		return recorded
 	}
 
 	/**
@@ -386,21 +330,19 @@ export class RunSession {
 	 * @returns {Promise<string[]>} nodes that it made ready
 	 */
 	async route({ nodeId, wave, settled }) {
-		this.graph.wave = wave
-		const waits = this.state.getAwaitingNodeIds().includes(nodeId)
-		const traverser = waits ? this.#router.withoutRouting() : this.graph
-		const runtime = waits ? this.#router.preview : this.#router
-		const { blueprint } = this.#opening.entry
-		await processResults(
-			[/** @type {any} */ (settled)],
-			/** @type {any} */ (traverser),
-			this.state,
-			/** @type {any} */ (runtime),
-			blueprint,
-			this.#runId,
-		)
+		this.graph.now = { wave, order: ++this.#results }
+		const waits = this.state.isAwaiting() && this.state.getAwaitingNodeIds().includes(nodeId)
+		const traverser = /** @type {any} */ (waits ? this.#router.withoutRouting() : this.graph)
+		const runtime = /** @type {any} */ (waits ? this.#router.preview : this.#router)
+		const results = [/** @type {any} */ (settled)]
+		await processResults(results, traverser, this.state, runtime, this.#opening.entry.blueprint, this.#runId)
 		await this.state.settled()
 		return this.graph.getReadyNodes().map((ready) => ready.nodeId)
+	}
+
+	/** In memory a run ends with the wave in which a node awaits, and with it what its edges have rewritten. */
+	endPreviews() {
+		this.#router.endPreviews()
 	}
 
 	/**
@@ -413,92 +355,107 @@ export class RunSession {
 		try {
 			return (await ask(this.#runId, this.graph.getDynamicBlueprint(), nodeId)) !== false
 		} catch (error) {
-			await this.route({ nodeId, wave: this.graph.wave, settled: rejected(nodeId, error) })
+			await this.route({ nodeId, wave: this.graph.now.wave, settled: rejected(nodeId, error) })
 			return false
 		}
 	}
 
-	/** @param {string} nodeId */
-	isWaiting(nodeId) {
-		return this.#waiting.has(nodeId)
-	}
-
 	/** The lowest wave from which anything may still come. */
 	lowestWave() {
-		let lowest = Infinity
-		for (const visit of this.visits.values()) lowest = Math.min(lowest, visit.wave)
-		for (const wave of this.#waiting.values()) lowest = Math.min(lowest, wave)
+		let lowest = this.#waits.lowestWave
+		for (const { wave } of this.visits.values()) if (wave < lowest) lowest = wave
 		return lowest
 	}
 
-	/** @param {number} wave of the visit that may have marked nodes as awaiting */
-	async #noteWaits(wave) {
-		if (!this.state.isAwaiting()) return
-		for (const nodeId of this.state.getAwaitingNodeIds()) {
-			if (this.#waiting.has(nodeId)) continue
-			this.#waiting.set(nodeId, wave)
-			const early = this.#kept.get(nodeId)
-			if (early) await this.#resumeNode({ ...early, nodeId })
-		}
-	}
-
-	#quiescent() {
+	get #quiescent() {
 		return this.visits.size === 0 && this.#schedule.idle && !this.#moreMayCome
 	}
 
 	// Waits.
 
+	/** @param {string} nodeId */
+	isWaiting(nodeId) {
+		return this.#waits.has(nodeId)
+	}
+
+	/** @param {string} nodeId @param {number} wave */
+	async #beginWait(nodeId, wave) {
+		const early = this.#waits.begin(nodeId, wave)
+		if (early) await this.#answer({ ...early, nodeId })
+	}
+
 	/**
-	 * Goes on from a node that awaits. The first resume of a wait counts; one that comes before its wait is kept.
-	 * @param {Resume} resume
-	 * @returns {boolean} whether there was something to resume
+	 * Goes on from a node that awaits: the first one unless `nodeId` names another. A node that does not await yet gets its
+	 * answer when it does.
+	 * @param {Answer & { nodeId?: string }} answer
+	 * @returns {boolean} false where there is nothing to answer: the node is unknown, or has its answer
 	 */
-	resume(resume) {
-		const waiting = this.state.getAwaitingNodeIds()
-		const nodeId = resume.nodeId ?? waiting[0]
-		if (this.closed || nodeId === undefined || (this.#ended && !waiting.includes(nodeId))) return false
-		if (!waiting.includes(nodeId) && (this.#kept.has(nodeId) || !this.graph.node(nodeId))) return false
+	resume({ nodeId = this.#waits.first, action, output }) {
+		if (this.closed || nodeId === undefined || !this.#mayAnswer(nodeId)) return false
 		this.#ended = false
 		this.#outcome = undefined
-		this.#resumes.push({ ...resume, nodeId })
+		this.#answers.push({ nodeId, action, output })
 		this.#pump()
 		return true
 	}
 
-	/** @param {Resume & { nodeId: string }} resume */
-	async #resumeNode({ nodeId, action, output }) {
-		const wave = this.#waiting.get(nodeId)
-		if (wave === undefined || !this.state.getAwaitingNodeIds().includes(nodeId)) {
-			this.#kept.set(nodeId, { action, output })
+	/** @param {string} nodeId */
+	#mayAnswer(nodeId) {
+		if (this.#answering === nodeId || this.#answers.some((other) => other.nodeId === nodeId)) return false
+		if (this.#waits.has(nodeId)) return true
+		const isDone = this.#ended || this.graph.completed.has(nodeId) || this.#waits.isAnswered(nodeId)
+		return !isDone && this.graph.node(nodeId) !== undefined
+	}
+
+	/** @param {Answer & { nodeId: string }} answer */
+	async #answer({ nodeId, action, output }) {
+		const wave = this.#waits.end(nodeId)
+		if (wave === undefined) {
+			this.#waits.keep(nodeId, { action, output })
 			return
 		}
-		this.#kept.delete(nodeId)
-		this.#waiting.delete(nodeId)
 		this.state.clearAwaiting(nodeId)
-		if (this.visits.size === 0 && this.#waiting.size === 0) this.#base = wave
+		if (this.visits.size === 0 && this.#waits.size === 0) this.#base = wave
+		const held = this.#schedule.resumed()
+		const node = this.graph.node(nodeId)
+		if (
+			isSubflow(node && this.#env.runtime.registry.get(node.uses)) &&
+			this.#context.contains(`_subflowState.${nodeId}`)
+		) {
+			this.newVisit(nodeId, wave).answer = { action, output }
+			await this.#schedule.admitReady(held, nodeId)
+			return
+		}
 		// As in memory: without an output of its own a resume keeps what the node has left, e.g. what a sleep passes on.
 		const value = output === undefined ? this.#context.read(`_outputs.${nodeId}`) : output
 		const ready = await this.route({ nodeId, wave, settled: succeeded(nodeId, { output: value, action }) })
-		const held = this.#schedule instanceof WaveSchedule ? this.#schedule.resumed() : []
-		await this.#schedule.admitReady([...held, ...ready], wave)
+		await this.#schedule.admitReady([...held, ...ready], nodeId)
 	}
 
 	// Steps.
 
-	/** @param {Visit[]} recorded @param {Outcome | undefined} outcome */
-	#commit(recorded, outcome) {
+	/** @param {Outcome | undefined} outcome */
+	#commit(outcome) {
 		const seq = ++this.#seq
-		const visits = this.#fresh.splice(0)
-		if (outcome) {
-			this.#outcome = outcome
-			this.#ended = true
-		}
+		const due = this.#fresh
+		const recorded = this.#recorded
+		this.#fresh = []
+		this.#recorded = []
+		this.#outcome = outcome
+		this.#ended = outcome !== undefined
 		const changes = this.#context.take(seq)
+		const checkpoint = formatCheckpoint(this.#checkpoint())
 		const done = recorded.map((visit) => visit.number)
-		const outcomeJson = outcome ? this.#outcomeJson(outcome) : null
-		const checkpoint = this.#checkpoint()
-		this.#announced.push({ seq, visits, recorded })
-		this.#env.native.step(this.#handle, seq, changes, checkpoint, done, dueJson(visits), outcomeJson)
+		this.#announced.push({ seq, due, recorded })
+		this.#env.native.step(
+			this.#handle,
+			seq,
+			changes,
+			checkpoint,
+			done,
+			dueJson(due),
+			outcome ? this.#outcomeJson(outcome) : null,
+		)
 	}
 
 	/**
@@ -509,45 +466,49 @@ export class RunSession {
 		if (this.closed || this.#ended) return
 		this.#env.logger.error(`[KafkaAdapter] Run '${this.#runId}' ended: ${messageOf(error)}`)
 		const dropped = [...this.visits.values()]
+		for (const { context } of dropped) if (context) this.#context.record(context)
 		this.visits.clear()
 		this.#fresh = []
 		this.#settled = []
-		this.#commit(dropped, rejectedOutcome(error))
-		for (const visit of dropped) visit.abort?.abort(abortError('the run has ended'))
+		this.#recorded.push(...dropped)
+		this.#commit(rejectedOutcome(error))
+		this.#signalAbort('the run has ended')
 	}
 
+	/** @returns {Checkpoint} */
 	#checkpoint() {
-		const { graph, state } = this
+		const { blueprintId, entry } = this.#opening
 		/** @type {Checkpoint} */
 		const checkpoint = {
-			v: 1,
-			blueprint: this.#opening.blueprintId,
-			version: this.#opening.entry.version,
+			v: CHECKPOINT_VERSION,
+			blueprint: blueprintId,
+			version: entry.version,
 			schedule: this.#schedule.name,
 			last: this.#lastVisit,
-			due: unlessEmpty(Array.from(this.visits.values(), dueRecord)),
-			done: flatPairs(graph.completed),
-			inputs: unlessEmpty([...graph.rewritten]),
-			dynamic: unlessEmpty([...graph.dynamic.values()]),
-			errors: unlessEmpty(state.getErrors().map((error) => this.#errorRecord(error))),
-			fallback: state.getAnyFallbackExecuted() ? 1 : undefined,
-			waiting: unlessEmpty([...this.#waiting]),
-			details: this.#waiting.size > 0 ? this.#details() : undefined,
-			kept: unlessEmpty([...this.#kept]),
-			base: this.#base || undefined,
-			absent: unlessEmpty([...this.#context.absentKeys()]),
 			hidden: unlessEmpty(this.#context.hiddenKeys()),
-			adopted: this.#opening.kind === 'adopted' || this.#opening.checkpoint?.adopted ? 1 : undefined,
 			outcome: this.#outcome,
 		}
-		this.#schedule.write(checkpoint)
-		return formatCheckpoint(checkpoint)
+		if (!this.#outcome || this.#outcome.status === 'awaiting') this.#writeProgress(checkpoint)
+		return checkpoint
 	}
 
-	#details() {
-		return Object.fromEntries(
-			Array.from(this.#waiting.keys(), (nodeId) => [nodeId, this.state.getAwaitingDetails(nodeId)]),
-		)
+	/** What it takes to go on. @param {Checkpoint} checkpoint */
+	#writeProgress(checkpoint) {
+		const { graph, state } = this
+		checkpoint.due = unlessEmpty(Array.from(this.visits.values(), dueRecord))
+		checkpoint.results = this.#results
+		checkpoint.done = flatMoments(graph.completed)
+		checkpoint.inputs = unlessEmpty([...graph.rewritten])
+		checkpoint.from = unlessEmpty([...graph.inputWaves])
+		checkpoint.dynamic = unlessEmpty([...graph.dynamic.values()])
+		checkpoint.errors = unlessEmpty(state.getErrors().map((error) => this.#errorRecord(error)))
+		checkpoint.fallback = state.getAnyFallbackExecuted() ? 1 : undefined
+		checkpoint.base = this.#base || undefined
+		checkpoint.absent = unlessEmpty([...this.#context.absentKeys()])
+		checkpoint.adopted = this.#isAdopted ? 1 : undefined
+		this.#waits.write(checkpoint)
+		if (state.isAwaiting()) checkpoint.details = detailsOf(state)
+		this.#schedule.write(checkpoint)
 	}
 
 	/** @param {any} error */
@@ -572,11 +533,35 @@ export class RunSession {
 		if (this.closed) return
 		this.#context.durable(seq)
 		while (this.#announced.length > 0 && this.#announced[0].seq <= seq) {
-			const { visits, recorded } = /** @type {any} */ (this.#announced.shift())
-			if (this.#env.adapterBus) this.#emitJobs(visits, recorded)
-			if (this.#announced.length === 0 && this.#ended) this.#emitFinish()
-			if (visits.length > 0) this.#schedule.start(visits)
+			const { due, recorded } = /** @type {{ due: Visit[], recorded: Visit[] }} */ (this.#announced.shift())
+			this.#events.jobs(recorded, due)
+			if (this.#outcome && this.#announced.length === 0) this.#events.finished(this.#outcome, this.state.getErrors())
+			if (due.length > 0) this.#startLocally(due)
 		}
+	}
+
+	/** @param {Visit[]} visits whose announcement is durable */
+	#startLocally(visits) {
+		if (this.#env.localStarts) this.#schedule.start(visits)
+	}
+
+	/** @param {number[]} numbers of visits whose job message arrived, where starts are not local */
+	startVisits(numbers) {
+		const visits = numbers.map((number) => this.visits.get(number)).filter((visit) => visit && !visit.started)
+		if (visits.length > 0) this.#schedule.start(/** @type {Visit[]} */ (visits))
+	}
+
+	/** The partition is given up: what runs may end and be recorded, nothing starts. */
+	drain() {
+		if (this.#draining === 'no') this.#draining = 'asked'
+		this.#answerDrain()
+	}
+
+	#answerDrain() {
+		if (this.#draining !== 'asked' || this.#pumping || this.#settled.length > 0) return
+		for (const visit of this.visits.values()) if (visit.running) return
+		this.#draining = 'answered'
+		this.#env.native.drained(this.#handle)
 	}
 
 	/** @param {string[]} changes */
@@ -586,8 +571,7 @@ export class RunSession {
 
 	/** @param {string} nodeId of a message that is not due here */
 	stray(nodeId) {
-		const adopted = this.#opening.kind === 'adopted' || this.#opening.checkpoint?.adopted
-		if (!adopted || this.closed || this.#ended || !this.#opening.entry.nodeIds.has(nodeId)) return
+		if (!this.#isAdopted || this.closed || this.#ended || !this.graph.node(nodeId)) return
 		if (this.graph.completed.has(nodeId)) return
 		this.#admitAdopted(nodeId)
 		this.#pump()
@@ -596,196 +580,60 @@ export class RunSession {
 	/** The partition was read to the end seen at the adoption: no message of before is still to come. */
 	allSeen() {
 		this.#moreMayCome = false
-		if (!this.closed && !this.#ended && this.#quiescent()) this.#pump()
+		if (!this.closed && !this.#ended && this.#quiescent) this.#pump()
 	}
 
 	/** @param {string} reason */
 	abort(reason) {
-		this.#abortReason = reason || 'aborted'
-		for (const visit of this.visits.values()) visit.abort?.abort(abortError(reason))
+		this.#abortReason = reason
+		this.#signalAbort(reason)
+	}
+
+	/** Flowcraft tells cancellations by this class and name. @param {string} reason */
+	#signalAbort(reason) {
+		this.#abort?.abort(new DOMException(reason || 'aborted', 'AbortError'))
 	}
 
 	/** @param {string} reason */
 	close(reason) {
 		if (this.closed) return
 		this.closed = true
-		for (const visit of this.visits.values()) visit.abort?.abort(abortError(reason))
-		this.#announced = []
+		const running = [...this.visits.values()].filter((visit) => visit.running)
+		if (running.length === 0) return
+		this.#signalAbort(reason)
+		// A node that does not listen to its signal must not stand in the way of other runs for ever.
+		setTimeout(() => running.forEach((visit) => this.#leave(visit)), this.#env.abortGraceMs).unref()
 	}
 
 	// Results of a running wave, in the checkpoint.
 
 	/** @param {Visit} visit */
-	recordSettled({ number, nodeId, wave, awaits, settled }) {
-		return {
-			number,
-			nodeId,
-			wave,
-			awaits: awaits || undefined,
-			...settledRecord(/** @type {any} */ (settled), this.#env.codec),
-		}
+	recordSettled({ number, nodeId, wave, marked, settled }) {
+		return { number, nodeId, wave, marked: marked && [...marked], ...settledRecord(settled, this.#env.codec) }
 	}
 
 	/** @param {any} record */
 	reviveSettled(record) {
 		const visit = new Visit(record.number, record.nodeId, record.wave)
-		visit.awaits = record.awaits === true
-		visit.settled = revivedSettled(record, this.#env.codec)
+		visit.end(revivedSettled(record, this.#env.codec), record.marked && new Set(record.marked))
 		return visit
 	}
-
-	// Events.
-
-	/** @param {Visit[]} visits @param {Visit[]} recorded */
-	#emitJobs(visits, recorded) {
-		const job = { runId: this.#runId, blueprintId: this.#opening.blueprintId }
-		for (const visit of recorded) {
-			if (!visit.settled) continue
-			const { nodeId } = visit
-			if (!visit.succeeded) this.#emitJob('job:failed', { ...job, nodeId, error: visit.error })
-			else {
-				const duration = Math.round(performance.now() - visit.startedAt)
-				this.#emitJob('job:processed', { ...job, nodeId, duration, success: true })
-			}
-		}
-		for (const { nodeId } of visits) this.#emitJob('job:enqueued', { ...job, nodeId })
-	}
-
-	/** @param {string} type @param {any} payload */
-	async #emitJob(type, payload) {
-		try {
-			await /** @type {any} */ (this.#env.adapterBus).emit({ type, payload })
-		} catch (error) {
-			this.#env.logger.warn(`[KafkaAdapter] The event bus failed on ${type}: ${messageOf(error)}`)
-		}
-	}
-
-	async #emitFinish() {
-		const outcome = /** @type {Outcome} */ (this.#outcome)
-		const { eventBus } = this.#env.services
-		const rejectedRun = 'payload' in outcome
-		const errors = rejectedRun
-			? [
-					{
-						message: outcome.reason ?? 'Workflow cancelled',
-						timestamp: new Date().toISOString(),
-						isFatal: false,
-						name: 'WorkflowError',
-					},
-				]
-			: unlessEmpty(this.state.getErrors())
-		const status = rejectedRun ? 'cancelled' : outcome.status
-		const finish = { type: 'workflow:finish', payload: { ...this.#runPayload(), status, errors } }
-		try {
-			await eventBus.emit(finish)
-			if (outcome.status !== 'cancelled') return
-			await eventBus.emit({ type: 'workflow:pause', payload: this.#runPayload() })
-			await eventBus.emit(finish)
-		} catch (error) {
-			this.#env.logger.warn(
-				`[KafkaAdapter] The event bus failed at the end of run '${this.#runId}': ${messageOf(error)}`,
-			)
-		}
-	}
 }
 
-/** What `processResults` needs of the runtime, with a note of the inputs that it rewrites. */
-class Router {
-	#runtime
-	#graph
-
-	/** @param {import('flowcraft').FlowRuntime<any, any>} runtime @param {RunGraph} graph */
-	constructor(runtime, graph) {
-		this.#runtime = runtime
-		this.#graph = graph
-		/** For nodes that await: the context gets what memory would write, the graph stays as it is. */
-		this.preview = {
-			determineNextNodes: this.determineNextNodes.bind(this),
-			applyEdgeTransform: this.#applyAndRestore.bind(this),
-		}
-	}
-
-	/** @param {any[]} args */
-	determineNextNodes(...args) {
-		return /** @type {any} */ (this.#runtime).determineNextNodes(...args)
-	}
-
-	/** @param {any} edge @param {any} result @param {any} target @param {any[]} rest */
-	async applyEdgeTransform(edge, result, target, ...rest) {
-		const { inputs } = target
-		await /** @type {any} */ (this.#runtime).applyEdgeTransform(edge, result, target, ...rest)
-		if (target.inputs !== inputs) this.#graph.rewrite(target.id, target.inputs)
-	}
-
-	/** @param {any} edge @param {any} result @param {any} target @param {any[]} rest */
-	async #applyAndRestore(edge, result, target, ...rest) {
-		const { inputs } = target
-		await /** @type {any} */ (this.#runtime).applyEdgeTransform(edge, result, target, ...rest)
-		target.inputs = inputs
-	}
-
-	/** A traverser that completes nothing and readies nothing. */
-	withoutRouting() {
-		return {
-			getDynamicBlueprint: () => this.#graph.getDynamicBlueprint(),
-			getAllPredecessors: () => this.#graph.getAllPredecessors(),
-			addDynamicNode() {},
-			markNodeCompleted() {},
-		}
-	}
+/** @param {Checkpoint | undefined} checkpoint */
+function awaitingOf(checkpoint) {
+	if (!checkpoint) return undefined
+	const { waiting = [], details = {}, wave } = checkpoint
+	const marked = (wave?.ended ?? []).flatMap((/** @type {any} */ record) => record.marked ?? [])
+	return { nodes: [...waiting.map(([nodeId]) => nodeId), ...marked], details }
 }
 
-/** @param {Visit} visit @returns {[number, string, number, any?]} */
-function dueRecord({ number, nodeId, wave, reset, replay }) {
-	const flags = (reset ? RESET : 0) | (replay ? REPLAY : 0)
-	return flags ? [number, nodeId, wave, flags] : [number, nodeId, wave]
+/** @param {RunState} state */
+function detailsOf(state) {
+	return Object.fromEntries(state.getAwaitingNodeIds().map((nodeId) => [nodeId, state.getAwaitingDetails(nodeId)]))
 }
 
 /** @param {Visit[]} visits */
 function dueJson(visits) {
 	return visits.length === 0 ? '[]' : JSON.stringify(visits.map(({ number, nodeId }) => [number, nodeId]))
-}
-
-/** @param {string} nodeId @param {any} error @returns {Settled} */
-function rejected(nodeId, error) {
-	return { status: 'rejected', reason: { nodeId, error } }
-}
-
-/** @param {string} nodeId @param {any} result @returns {Settled} */
-function succeeded(nodeId, result) {
-	return { status: 'fulfilled', value: { nodeId, executionResult: { status: 'success', result } } }
-}
-
-/** Flowcraft tells cancellations by this class and name. @param {string} reason */
-function abortError(reason) {
-	return new DOMException(reason || 'aborted', 'AbortError')
-}
-
-/** @param {any} settled @param {import('./stored-values.js').ValueCodec} codec */
-function settledRecord(settled, codec) {
-	if (settled.status === 'rejected') return { kind: 'rejected', error: errorRecord(settled.reason.error) }
-	const { status, result, error, fallbackNodeId } = settled.value.executionResult
-	if (status !== 'success') return { kind: status, error: errorRecord(error), fallbackNodeId }
-	let text
-	try {
-		text = codec.encode(result)
-	} catch {
-		// As with keys of the context: what cannot be stored is absent after a hand-over.
-		text = codec.encode({ ...result, output: undefined })
-	}
-	return { kind: status, result: text }
-}
-
-/** @param {any} error */
-function errorRecord(error) {
-	const { cause, originalError } = recordError({ originalError: error })
-	return { cause, originalError, cancelled: isCancellation(error) || undefined }
-}
-
-/** @param {any} record @param {import('./stored-values.js').ValueCodec} codec @returns {Settled} */
-function revivedSettled({ nodeId, kind, error, result, fallbackNodeId }, codec) {
-	if (kind === 'success') return succeeded(nodeId, result === undefined ? undefined : codec.decode(result))
-	const revived = reviveOriginal(nodeId, error)
-	if (kind === 'rejected') return rejected(nodeId, revived)
-	return { status: 'fulfilled', value: { nodeId, executionResult: { status: kind, error: revived, fallbackNodeId } } }
 }

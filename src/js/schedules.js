@@ -1,25 +1,32 @@
 /**
  * When ready nodes run (design D6).
  *
- * `EagerSchedule`: a branch goes on as soon as its own predecessors are recorded. Its visits carry the wave in which
- * memory would have run them, so that a node that two predecessors of one wave ask for runs once, and one that they ask
- * for in different waves runs again.
+ * `EagerSchedule`: a branch goes on as soon as its own predecessors are recorded. What runs is nevertheless what memory
+ * runs, since every result has its moment in memory's order: the wave of its visit, and its place in that wave.
+ * - An `any` join runs once for each wave in which it is asked for.
+ * - An `all` node runs when somebody has asked for it at a moment at which all its predecessors were completed. A slow
+ *   predecessor of an early wave may come after the one that asked; a fast one of a late wave does not count before its
+ *   time.
+ * - Once asked for, a node is not asked for again by moments before its own visit; by later ones only if it has failed.
  *
  * `WaveSchedule`: Flowcraft's in-memory order. The whole frontier runs, in chunks; results are processed when the last
  * node has ended, in the order in which they ended.
  */
 
+import { unlessEmpty } from './checkpoint.js'
+
 /** @typedef {import('./run-session.js').RunSession} RunSession */
 /** @typedef {import('./visit.js').Visit} Visit */
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
+/** Somebody asked for an `all` node; `surely`: while a visit of its own wave ran, so that even its success changes nothing. @typedef {{ wave: number, order: number, surely: boolean }} Ask */
 
 export class EagerSchedule {
 	name = undefined
-	/** Waves in which an `any` join already got its visit. @type {Map<string, Set<number>>} */
-	#joins = new Map()
-	/** Nodes asked for again while a visit of theirs was running; decided when it ends. @type {Map<string, number>} */
-	#again = new Map()
-	/** The visit in flight of each node that is not an `any` join. @type {Map<string, Visit>} */
+	/** Waves in which a contested node already got its visit. @type {Map<string, Set<number>>} */
+	#visited = new Map()
+	/** Who asked for `all` nodes, by wave: undecided so far. @type {Map<string, Ask[]>} */
+	#asks = new Map()
+	/** The visit in flight of each `all` node. @type {Map<string, Visit>} */
 	#single = new Map()
 	#session
 
@@ -35,24 +42,23 @@ export class EagerSchedule {
 	 * @param {string} nodeId
 	 */
 	#onReset(nodeId) {
-		const { wave } = this.#session.graph
+		const { wave } = this.#session.graph.now
 		for (const visit of this.#session.visits.values())
-			if (visit.nodeId === nodeId && visit.wave <= wave) visit.reset = true
+			if (visit.nodeId === nodeId && visit.wave < wave) visit.reset = true
 	}
 
 	/** @param {string} nodeId @param {number} wave */
 	admit(nodeId, wave) {
-		if (this.#session.graph.isAnyJoin(nodeId)) {
-			const waves = this.#joins.get(nodeId)
+		const { graph } = this.#session
+		const isAny = graph.isAnyJoin(nodeId)
+		if (isAny || graph.isContested(nodeId)) {
+			const waves = this.#visited.get(nodeId)
 			if (waves?.has(wave)) return
 			if (waves) waves.add(wave)
-			else this.#joins.set(nodeId, new Set([wave]))
-			this.#session.newVisit(nodeId, wave)
-			return
+			else this.#visited.set(nodeId, new Set([wave]))
 		}
-		const running = this.#single.get(nodeId)
-		if (!running) this.#single.set(nodeId, this.#session.newVisit(nodeId, wave))
-		else if (running.wave < wave) this.#again.set(nodeId, wave)
+		const visit = this.#session.newVisit(nodeId, wave)
+		if (!isAny) this.#single.set(nodeId, visit)
 	}
 
 	/** @param {Visit[]} visits whose announcement is durable */
@@ -63,26 +69,102 @@ export class EagerSchedule {
 	/** @param {Visit} _visit */
 	settled(_visit) {}
 
-	/** @param {Visit} visit */
+	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
-		const { graph } = this.#session
 		if (this.#single.get(visit.nodeId) === visit) this.#single.delete(visit.nodeId)
 		const ready = await this.#session.route(visit)
-		if (visit.reset) graph.uncomplete(visit.nodeId)
-		await this.admitReady(ready, visit.wave)
-		const wave = this.#again.get(visit.nodeId)
-		if (wave === undefined || this.#session.isWaiting(visit.nodeId)) return
-		this.#again.delete(visit.nodeId)
-		if (!graph.completed.has(visit.nodeId)) this.admit(visit.nodeId, wave)
+		this.#session.endPreviews()
+		if (visit.reset) this.#session.graph.uncomplete(visit.nodeId)
+		await this.admitReady(ready, visit.nodeId)
+		return [visit]
 	}
 
-	/** @param {string[]} ready @param {number} wave of what made them ready */
-	async admitReady(ready, wave) {
+	/**
+	 * @param {string[]} ready nodes that Flowcraft calls ready after a result
+	 * @param {string} from the node whose result it was
+	 */
+	async admitReady(ready, from) {
 		const { graph } = this.#session
+		const { now, asked } = graph
+		graph.asked = []
+		for (const nodeId of asked) if (!this.#isPlain(nodeId)) this.#ask(nodeId, now)
 		for (const nodeId of ready) {
-			graph.wave = wave
-			if (await this.#session.mayStart(nodeId)) this.admit(nodeId, graph.waveOf(nodeId))
+			if (graph.isAnyJoin(nodeId) ? graph.matched : this.#isPlain(nodeId)) {
+				if (await this.#session.mayStart(nodeId)) this.admit(nodeId, now.wave + 1)
+				continue
+			}
+			// A dynamic node: its emitter has made it ready, whatever ran under that id before.
+			if (!asked.includes(nodeId)) this.#asks.set(nodeId, [{ ...now, surely: true }])
+			await this.#decide(nodeId)
 		}
+		if (this.#asks.size === 0) return
+		for (const nodeId of [...this.#asks.keys()]) {
+			const concerned = nodeId === from || graph.predecessorsOf(nodeId)?.has(from) || asked.includes(nodeId)
+			if (concerned || graph.isAnyJoin(nodeId)) await this.#decide(nodeId)
+		}
+	}
+
+	/** Whether a node depends on one other only and does not run: what Flowcraft says about it now, memory says too. @param {string} nodeId */
+	#isPlain(nodeId) {
+		const { graph } = this.#session
+		return !graph.isContested(nodeId) && !graph.isAnyJoin(nodeId) && !this.#single.has(nodeId)
+	}
+
+	/** @param {string} nodeId @param {import('./run-graph.js').Moment} now */
+	#ask(nodeId, now) {
+		const running = this.#single.get(nodeId)
+		if (this.#session.graph.isCompletedAt(nodeId, now) || (running && running.wave > now.wave)) return
+		const ask = { ...now, surely: running !== undefined && running.wave === now.wave }
+		const asks = this.#asks.get(nodeId)
+		if (!asks) {
+			this.#asks.set(nodeId, [ask])
+			return
+		}
+		// Of one wave the last decides: whatever is ready at an earlier moment is ready then.
+		const same = asks.findIndex(({ wave }) => wave === now.wave)
+		if (same >= 0) asks[same] = { ...ask, surely: ask.surely || asks[same].surely }
+		else asks.push(ask)
+		asks.sort((a, b) => a.wave - b.wave)
+	}
+
+	/** Gives a node its visit if one of those who asked did so at a moment when it was ready. @param {string} nodeId */
+	async #decide(nodeId) {
+		const { graph } = this.#session
+		const asks = this.#asks.get(nodeId)
+		if (!asks || this.#single.has(nodeId) || this.#session.isWaiting(nodeId)) return
+		if (graph.isAnyJoin(nodeId)) return this.#decideAny(nodeId, asks)
+		const visited = this.#visited.get(nodeId)
+		const done = graph.completed.has(nodeId)
+		let left = asks.filter(({ wave, surely }) => surely || !(done || visited?.has(wave + 1)))
+		const at = left.findIndex((ask) => graph.isReadyAt(nodeId, ask))
+		if (at >= 0) {
+			const { wave } = left[at]
+			left = left.slice(at + 1)
+			if (await this.#session.mayStart(nodeId)) this.admit(nodeId, wave + 1)
+		}
+		if (left.length > 0) this.#asks.set(nodeId, left)
+		else this.#asks.delete(nodeId)
+	}
+
+	/**
+	 * Where no edge of a result matches, an `any` join runs unless it is completed at that moment. So everything of before
+	 * that may still complete it comes first.
+	 * @param {string} nodeId @param {Ask[]} asks
+	 */
+	async #decideAny(nodeId, asks) {
+		const { graph, visits } = this.#session
+		while (asks.length > 0) {
+			const [ask] = asks
+			for (const { nodeId: other, wave } of visits.values()) if (wave < ask.wave && graph.leadsTo(other, nodeId)) return
+			asks.shift()
+			if (graph.isCompletedAt(nodeId, ask)) continue
+			if (await this.#session.mayStart(nodeId)) this.admit(nodeId, ask.wave + 1)
+		}
+		this.#asks.delete(nodeId)
+	}
+
+	resumed() {
+		return []
 	}
 
 	get idle() {
@@ -91,30 +173,48 @@ export class EagerSchedule {
 
 	/** @param {Checkpoint} checkpoint */
 	write(checkpoint) {
-		if (this.#joins.size > 0) {
-			this.#forgetPassedWaves()
-			checkpoint.joins = Array.from(this.#joins, ([nodeId, waves]) => [nodeId, [...waves]])
-		}
-		if (this.#again.size > 0) checkpoint.again = [...this.#again]
+		if (this.#visited.size === 0 && this.#asks.size === 0) return
+		this.#forgetPassedWaves()
+		checkpoint.visited = unlessEmpty(Array.from(this.#visited, ([nodeId, waves]) => [nodeId, [...waves]]))
+		checkpoint.asks = unlessEmpty(Array.from(this.#asks, ([nodeId, asks]) => [nodeId, asks.map(askRecord)]))
 	}
 
-	/** What comes later has a wave above the lowest one that is in flight. */
+	/**
+	 * What comes later has a wave above the lowest one in flight, so nothing can ask for a visit up to that wave; and no
+	 * predecessor can complete before it, so what was not ready then will never be.
+	 */
 	#forgetPassedWaves() {
 		const floor = this.#session.lowestWave()
-		for (const [nodeId, waves] of this.#joins) {
+		for (const [nodeId, waves] of this.#visited) {
 			for (const wave of waves) if (wave <= floor) waves.delete(wave)
-			if (waves.size === 0) this.#joins.delete(nodeId)
+			if (waves.size === 0) this.#visited.delete(nodeId)
+		}
+		for (const [nodeId, asks] of this.#asks) {
+			if (asks[0].wave >= floor || this.#single.has(nodeId)) continue
+			const left = asks.filter(({ wave }) => wave >= floor)
+			if (left.length > 0) this.#asks.set(nodeId, left)
+			else this.#asks.delete(nodeId)
 		}
 	}
 
 	/** @param {Checkpoint} checkpoint */
 	restore(checkpoint) {
-		for (const [nodeId, waves] of checkpoint.joins ?? []) this.#joins.set(nodeId, new Set(waves))
-		for (const [nodeId, wave] of checkpoint.again ?? []) this.#again.set(nodeId, wave)
+		for (const [nodeId, waves] of checkpoint.visited ?? []) this.#visited.set(nodeId, new Set(waves))
+		for (const [nodeId, asks] of checkpoint.asks ?? []) this.#asks.set(nodeId, asks.map(reviveAsk))
 		for (const visit of this.#session.visits.values()) {
 			if (!this.#session.graph.isAnyJoin(visit.nodeId)) this.#single.set(visit.nodeId, visit)
 		}
 	}
+}
+
+/** @param {Ask} ask @returns {[number, number, 1?]} */
+function askRecord({ wave, order, surely }) {
+	return surely ? [wave, order, 1] : [wave, order]
+}
+
+/** @param {[number, number, 1?]} record @returns {Ask} */
+function reviveAsk([wave, order, surely]) {
+	return { wave, order, surely: surely === 1 }
 }
 
 export class WaveSchedule {
@@ -158,29 +258,32 @@ export class WaveSchedule {
 
 	/** @param {Visit} visit */
 	settled(visit) {
-		if (visit.awaits) this.#halting = true
+		if (visit.marked) this.#halting = true
 		this.#running--
 		if (this.#running === 0 && this.#queue.length > 0) this.#startChunk()
 	}
 
-	/** @param {Visit} visit */
+	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
 		this.#ended.push(visit)
-		if (this.#session.visits.size > 0) return
+		if (this.#session.visits.size > 0) return []
+		const wave = this.#ended.splice(0)
 		/** @type {string[]} */
 		const ready = []
-		for (const ended of this.#ended.splice(0)) ready.push(...(await this.#session.route(ended)))
-		await this.admitReady([...this.#held.splice(0), ...ready], this.#wave)
+		for (const ended of wave) ready.push(...(await this.#session.route(ended)))
+		this.#session.endPreviews()
+		await this.admitReady([...this.#held.splice(0), ...ready])
+		return wave
 	}
 
-	/** @param {string[]} ready @param {number} wave */
-	async admitReady(ready, wave) {
+	/** @param {string[]} ready */
+	async admitReady(ready) {
 		const nodes = new Set(ready)
 		if (this.#halting || this.#session.visits.size > 0) {
 			this.#held.push(...nodes)
 			return
 		}
-		this.#session.graph.wave = wave
+		this.#session.graph.asked = []
 		const next = this.#wave + 1
 		for (const nodeId of nodes) if (await this.#session.mayStart(nodeId)) this.admit(nodeId, next)
 	}

@@ -17,13 +17,16 @@ const MERGE = 3
 const STRAY = 4
 const ABORT = 5
 const CLOSE = 6
-const ALL_SEEN = 10
+const START = 10
+const DRAIN = 11
+const ALL_SEEN = 12
 
 /**
  * @typedef {object} SessionOptions
  * @property {number} [maxConcurrentJobs] node bodies that run at once in this worker (default 256)
  * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
  * @property {'eager' | 'wave'} [schedule] default `eager`
+ * @property {boolean} [localStarts] default true; `false` waits for the job message of each visit
  * @property {number} [concurrency] nodes of one wave that run at once in schedule `wave` (default as `FlowRuntime.run`)
  */
 
@@ -57,6 +60,7 @@ export function createSessions({ runtime, native, options = {}, logger, adapterB
 		services: { logger: runtime.logger, eventBus, serializer, evaluator, middleware, dependencies },
 		permits,
 		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
+		localStarts: options.localStarts ?? true,
 		schedule: options.schedule ?? 'eager',
 		concurrency:
 			options.concurrency ?? Math.min(/** @type {any} */ (globalThis).navigator?.hardwareConcurrency || 4, 10),
@@ -90,7 +94,7 @@ export function createSessions({ runtime, native, options = {}, logger, adapterB
 	function dispatch(event) {
 		const [kind, handle, detail] = event
 		if (kind === OPEN) return open(event)
-		if (kind > CLOSE && kind !== ALL_SEEN) return fallback(event)
+		if (kind > CLOSE && kind < START) return fallback(event)
 		const session = sessions.get(handle)
 		if (!session) return
 		if (kind === DURABLE) session.durable(detail)
@@ -98,6 +102,8 @@ export function createSessions({ runtime, native, options = {}, logger, adapterB
 		else if (kind === STRAY) session.stray(detail)
 		else if (kind === ABORT) session.abort(detail)
 		else if (kind === ALL_SEEN) session.allSeen()
+		else if (kind === START) session.startVisits(detail)
+		else if (kind === DRAIN) session.drain()
 		else if (kind === CLOSE) {
 			sessions.delete(handle)
 			session.close(detail)

@@ -3,27 +3,47 @@
  */
 import { WorkflowState } from 'flowcraft'
 
-/** What `executeBatch` gives for one node. @typedef {{ status: 'fulfilled', value: any } | { status: 'rejected', reason: any }} Settled */
-
 export class Visit {
 	/** A loop has reset this node's completion while the visit was running. */
 	reset = false
 	/** The node's output was recorded by somebody else: only what follows is to be found. */
 	replay = false
-	/** The node (or it by another name) waits for somebody from outside. */
-	awaits = false
+	/** An answer that a subflow's child goes on with. @type {import('./run-waits.js').Answer | undefined} */
+	answer = undefined
+	/** Nodes that this visit has marked as awaiting: itself, as a rule. @type {Set<string> | undefined} */
+	marked = undefined
 	started = false
-	startedAt = 0
-	/** @type {Settled | undefined} */
+	holdsPermit = false
+	#startedAt = 0
+	/** Milliseconds from the start of the node to its end. */
+	duration = 0
+	/** @type {import('./settled-results.js').Settled | undefined} */
 	settled = undefined
-	/** @type {AbortController | undefined} */
-	abort = undefined
+	/** @type {import('./run-context.js').VisitContext | undefined} */
+	context = undefined
 
 	/** @param {number} number @param {string} nodeId @param {number} wave */
 	constructor(number, nodeId, wave) {
 		this.number = number
 		this.nodeId = nodeId
 		this.wave = wave
+	}
+
+	start() {
+		this.started = true
+		this.holdsPermit = true
+		this.#startedAt = performance.now()
+	}
+
+	/** @param {import('./settled-results.js').Settled} settled @param {Set<string> | undefined} marked */
+	end(settled, marked) {
+		this.settled = settled
+		this.marked = marked
+		this.duration = Math.round(performance.now() - this.#startedAt)
+	}
+
+	get running() {
+		return this.started && !this.settled
 	}
 
 	get succeeded() {
@@ -40,31 +60,45 @@ export class Visit {
 /** The execution context that Flowcraft's executors and nodes get: `ExecutionContext` is not exported. */
 export class VisitExecution {
 	/**
-	 * @param {import('flowcraft').WorkflowBlueprint} blueprint
-	 * @param {any} state
-	 * @param {any} nodeRegistry
-	 * @param {string} executionId
-	 * @param {any} runtime
-	 * @param {any} services
-	 * @param {AbortSignal} signal
-	 * @param {number | undefined} concurrency
+	 * @param {{ blueprint: import('flowcraft').WorkflowBlueprint, state: any, runtime: any, services: any, executionId: string, signal: AbortSignal }} parts
 	 */
-	constructor(blueprint, state, nodeRegistry, executionId, runtime, services, signal, concurrency) {
+	constructor({ blueprint, state, runtime, services, executionId, signal }) {
 		this.blueprint = blueprint
 		this.state = state
-		this.nodeRegistry = nodeRegistry
+		this.nodeRegistry = runtime.registry
 		this.executionId = executionId
 		this.runtime = runtime
 		this.services = services
 		this.signal = signal
-		this.concurrency = concurrency
+		/** Subflows take memory's own default. @type {number | undefined} */
+		this.concurrency = undefined
 	}
 
 	/** @param {import('flowcraft').WorkflowBlueprint} blueprint @param {Record<string, any>} initial */
 	createForSubflow(blueprint, initial) {
-		const { nodeRegistry, executionId, runtime, services, signal, concurrency } = this
 		const state = new WorkflowState(initial)
-		state.setEventEmitter(services.eventBus, executionId)
-		return new VisitExecution(blueprint, state, nodeRegistry, executionId, runtime, services, signal, concurrency)
+		state.setEventEmitter(this.services.eventBus, this.executionId)
+		return new VisitExecution({ ...this, blueprint, state })
 	}
+}
+
+const RESET = 1
+const REPLAY = 2
+
+/** A due visit in the checkpoint. @typedef {[number: number, nodeId: string, wave: number, flags?: number, answer?: import('./run-waits.js').Answer]} DueRecord */
+
+/** @param {Visit} visit @returns {DueRecord} */
+export function dueRecord({ number, nodeId, wave, reset, replay, answer }) {
+	const flags = (reset ? RESET : 0) | (replay ? REPLAY : 0)
+	if (answer) return [number, nodeId, wave, flags, answer]
+	return flags ? [number, nodeId, wave, flags] : [number, nodeId, wave]
+}
+
+/** @param {DueRecord} record */
+export function reviveVisit([number, nodeId, wave, flags = 0, answer]) {
+	const visit = new Visit(number, nodeId, wave)
+	visit.reset = (flags & RESET) !== 0
+	visit.replay = (flags & REPLAY) !== 0
+	visit.answer = answer
+	return visit
 }

@@ -1,7 +1,7 @@
 /**
  * One life of the engine in this process: from `start` to `stop`, with everything JavaScript keeps for it.
  */
-import { messageOf, unwrap } from './errors.js'
+import { Code, KafkaAdapterError, messageOf, unwrap } from './errors.js'
 import { getNative } from './native.js'
 import { createSessions } from './sessions.js'
 
@@ -32,20 +32,40 @@ const holdProcess = () => {
 	return () => clearInterval(timer)
 }
 
+/**
+ * @typedef {{ sessions?: ReturnType<typeof createSessions> }} Door
+ *
+ * A function of its own: an arrow in the constructor would hold whatever the other arrows there hold, `this` included.
+ *
+ * @param {Door} door
+ * @returns {(events: any[][]) => void}
+ */
+const through = (door) => (events) => door.sessions?.onBatch(events)
+
 export class Worker {
 	#parts
 	/** @type {NativeWorker} */
 	#native
 	#sessions
 	#release = () => {}
+	/**
+	 * What native code calls. It lives as long as the native object, so it must not hold what holds that object: closed
+	 * after the last event, or worker and adapter would stay in memory for good.
+	 *
+	 * @type {Door}
+	 */
+	#door = {}
+	/** @type {Promise<void> | undefined} */
+	#started
+	#isStopped = false
 
 	/** @param {WorkerParts} parts */
 	constructor(parts) {
 		this.#parts = parts
 		const { NativeWorker } = getNative()
 		// Nothing may be thrown back into native code: the sessions catch what goes wrong, `#handle` included.
-		this.#native = new NativeWorker(JSON.stringify(parts.config), (events) => this.#sessions.onBatch(events))
-		this.#sessions = createSessions({
+		this.#native = new NativeWorker(JSON.stringify(parts.config), through(this.#door))
+		this.#sessions = this.#door.sessions = createSessions({
 			...parts.sessions,
 			native: this.#native,
 			logger: parts.logger,
@@ -56,23 +76,32 @@ export class Worker {
 	/** Fulfils once the group is joined. */
 	async start() {
 		this.#release = holdProcess()
+		this.#started = unwrap(this.#native.start())
 		try {
-			await unwrap(this.#native.start())
+			await this.#started
+			if (this.#isStopped) throw new KafkaAdapterError(Code.NotRunning, 'the worker was stopped while it started')
 		} catch (error) {
 			this.#release()
 			// What was half started ends by itself; nobody waits for it.
-			this.#native.stop(0).catch(() => undefined)
+			this.#native
+				.stop(0)
+				.catch(() => undefined)
+				.finally(() => this.#close())
 			throw error
 		}
 	}
 
 	/**
 	 * @param {number} deadlineMs
-	 * @returns {Promise<unknown>} the report
+	 * @returns {Promise<{ drained: boolean, abandonedRuns: number }>}
 	 */
 	async stop(deadlineMs) {
+		this.#isStopped = true
 		try {
-			return JSON.parse(await unwrap(this.#native.stop(deadlineMs)))
+			const report = JSON.parse(await unwrap(this.#native.stop(deadlineMs)))
+			// An engine that was only reaching the services comes up first, and is stopped by `start()`.
+			await this.#started?.catch(() => undefined)
+			return report
 		} finally {
 			this.#sessions.abortAll('the worker stopped')
 			this.#release()
@@ -80,7 +109,8 @@ export class Worker {
 	}
 
 	health() {
-		return { ...JSON.parse(this.#native.health()), sessions: this.#sessions.stats() }
+		// Before the engine is up it has nothing to say.
+		return { state: 'starting', ...JSON.parse(this.#native.health() ?? '{}'), sessions: this.#sessions.stats() }
 	}
 
 	/** @param {import('flowcraft').JobPayload} job */
@@ -126,7 +156,13 @@ export class Worker {
 	 * @param {string} detailJson
 	 */
 	#changeState(state, detailJson) {
-		if (state === 'failed' || state === 'closed') this.#release()
+		const isOver = state === 'failed' || state === 'closed'
+		if (isOver) this.#release()
 		this.#parts.onState(state, JSON.parse(detailJson || 'null'))
+		if (isOver) this.#close()
+	}
+
+	#close() {
+		this.#door.sessions = undefined
 	}
 }

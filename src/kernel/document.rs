@@ -61,6 +61,14 @@ impl<'de> Deserialize<'de> for RawEntries {
     }
 }
 
+/// What is wrong with a text, without quoting it: values of a run's context belong in no message.
+fn problem(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => "JSON, but not an object".to_owned(),
+        _ => format!("not JSON ({error})"),
+    }
+}
+
 impl Document {
     /// Parses a stored document.
     ///
@@ -68,7 +76,7 @@ impl Document {
     /// When the text is not a JSON object. NULL cells, JSON `null` and empty strings are refused as
     /// well: treating them as empty would overwrite what an operator may still repair.
     pub fn parse(text: &str) -> Result<Stored, DocumentError> {
-        let RawEntries(entries) = serde_json::from_str(text).map_err(|e| DocumentError::NotAnObject(e.to_string()))?;
+        let RawEntries(entries) = serde_json::from_str(text).map_err(|error| DocumentError::NotAnObject(problem(&error)))?;
         let mut stored = Stored::default();
         for (key, raw) in entries {
             if key == RESERVED_KEY {

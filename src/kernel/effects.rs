@@ -105,6 +105,9 @@ pub enum ToSession {
         checkpoint: Option<String>,
         /// Whether the run had a row at all.
         existed: bool,
+        /// Whether messages of this run may lie further back in its partition: a run that JavaScript
+        /// workers began is known by its messages alone (G12). [`ToSession::AllSeen`] follows.
+        more_may_come: bool,
     },
     /// Steps up to and including `seq` are durable: their successors may start (with local starts).
     Durable {
@@ -147,6 +150,11 @@ pub enum ToSession {
         handle: u32,
         /// Visits whose job message arrived.
         visits: Vec<u32>,
+    },
+    /// The partition was read to the end seen when the run was adopted.
+    AllSeen {
+        /// Session handle.
+        handle: u32,
     },
     /// Start nothing new; answer `drained` when no node runs and every result was handed over.
     Drain {

@@ -91,7 +91,9 @@ pub enum FlowError {
         command: String,
     },
     /// Another member of the consumer group speaks an incompatible assignment protocol.
-    #[error("consumer group \"{group}\" has members with another partition assignment protocol, most likely workers of @flowcraft/kafka-adapter 1.x. Stop them first, or use a new groupId")]
+    #[error(
+        "consumer group \"{group}\" has members with another partition assignment protocol, most likely workers of @flowcraft/kafka-adapter 1.x. Stop them first, or use a new groupId"
+    )]
     GroupProtocol {
         /// Group id.
         group: String,
@@ -165,7 +167,9 @@ pub enum FlowError {
         reason: String,
     },
     /// The lease of a partition is held by somebody else.
-    #[error("partition {partition} of \"{topic}\" is leased by {holder}. Two groups on one topic cannot both run its jobs; stop the other group or use another topic")]
+    #[error(
+        "partition {partition} of \"{topic}\" is leased by {holder}. Two groups on one topic cannot both run its jobs; stop the other group or use another topic"
+    )]
     LeaseHeld {
         /// Topic.
         topic: String,

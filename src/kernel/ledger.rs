@@ -80,7 +80,7 @@ pub struct Ledger {
 impl Ledger {
     /// Enters a message that was read from the log.
     pub fn receive(&mut self, offset: i64, now: Moment) -> Received {
-        if self.end.is_some_and(|end| offset < end) {
+        if self.has_received(offset) {
             return Received::Repeated;
         }
         self.end = Some(offset + 1);
@@ -93,6 +93,12 @@ impl Ledger {
         Received::New
     }
 
+    /// Whether an offset was read already.
+    #[must_use]
+    pub fn has_received(&self, offset: i64) -> bool {
+        self.end.is_some_and(|end| offset < end)
+    }
+
     /// Completes an offset that was received. Completing twice changes nothing.
     pub fn complete(&mut self, offset: i64) {
         self.incomplete.remove(&offset);
@@ -101,7 +107,7 @@ impl Ledger {
     /// Notes that an offset not yet received needs no work when it comes. `false` when it was
     /// received before: then its completion goes the ordinary way.
     pub fn complete_ahead(&mut self, offset: i64) -> bool {
-        if self.end.is_some_and(|end| offset < end) {
+        if self.has_received(offset) {
             return false;
         }
         self.ahead.insert(offset);

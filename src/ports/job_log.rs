@@ -59,6 +59,14 @@ pub trait JobSource: Send + Sync + 'static {
     /// Reads a partition again from a position: what was delivered since is delivered anew. A source that
     /// cannot go back ignores it; the messages then come again with the next assignment.
     fn rewind(&self, _partition: i32, _position: i64) {}
+    /// The facts as they are now: partitions can be added while a worker runs.
+    async fn facts(&self) -> Result<TopicFacts, FlowError> {
+        self.prepare().await
+    }
+    /// The offset after the last message of a partition now, `None` where the source cannot tell.
+    async fn end_offset(&self, _partition: i32) -> Result<Option<i64>, FlowError> {
+        Ok(None)
+    }
     /// Leaves the group and releases everything. Idempotent.
     async fn close(&self);
 }

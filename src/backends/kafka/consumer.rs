@@ -263,6 +263,21 @@ impl JobSource for KafkaSource {
         }
     }
 
+    async fn facts(&self) -> Result<TopicFacts, FlowError> {
+        Ok(TopicFacts { partitions: self.partition_count().await? })
+    }
+
+    async fn end_offset(&self, partition: i32) -> Result<Option<i64>, FlowError> {
+        let member = self.member().ok_or_else(|| Self::not_running("looking up the end of the log"))?;
+        let (topic, limit) = (self.group.topics.jobs.clone(), self.patience);
+        // The client asks the broker and waits: not on a thread of the runtime.
+        let asked = tokio::task::spawn_blocking(move || member.fetch_watermarks(&topic, partition, limit)).await;
+        let failed =
+            |cause: String| FlowError::Store { service: Service::Kafka, operation: "looking up the end of the log".into(), cause, retry: Retry::Later };
+        let (_, end) = asked.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        Ok(Some(end))
+    }
+
     fn rewind(&self, partition: i32, position: i64) {
         if let Some(member) = self.member() {
             // A seek that fails is a partition that is being taken away: the next owner reads it again.

@@ -164,16 +164,16 @@ pub(super) fn retry(error: &RedisError) -> Retry {
         ErrorKind::Io | ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::NoValidReplicasFoundBySentinel | ErrorKind::ClusterConnectionNotFound => {
             Retry::Later
         }
-        ErrorKind::Server(kind) => match kind {
+        ErrorKind::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::Moved
             | ServerErrorKind::Ask
             | ServerErrorKind::TryAgain
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly => Retry::Later,
-            _ => Retry::Never,
-        },
+            | ServerErrorKind::ReadOnly,
+        ) => Retry::Later,
+        ErrorKind::Server(_) => Retry::Never,
         // Out of memory, not enough replicas, persistence broken: states of the server that pass.
         ErrorKind::Extension if matches!(error.code(), Some("OOM" | "NOREPLICAS" | "MISCONF" | "BUSY" | "UNBLOCKED")) => Retry::Later,
         _ if error.is_timeout() || error.is_connection_dropped() => Retry::Later,

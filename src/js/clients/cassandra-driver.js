@@ -13,6 +13,7 @@ import { readTls } from './tls.js'
  * @property {string} [password]
  * @property {import('./tls.js').TlsSettings} [tls]
  * @property {string} consistency
+ * @property {string} [serialConsistency]
  * @property {number} [connectTimeoutMs]
  * @property {number} [requestTimeoutMs]
  *
@@ -40,8 +41,8 @@ const LEVELS = [
 ]
 /** Levels at which a step would count as durable though one node's loss loses it. */
 const WEAK = new Set(['ANY', 'ONE', 'LOCAL_ONE'])
-/** Levels that our own option may name. */
-export const CONSISTENCIES = Object.freeze(LEVELS.filter((level) => !level.includes('SERIAL')))
+/** Levels that our own option may name; what is written at `ANY` cannot be read. */
+export const CONSISTENCIES = Object.freeze(LEVELS.filter((level) => level !== 'ANY' && !level.includes('SERIAL')))
 
 /**
  * @param {unknown} value
@@ -151,10 +152,10 @@ const timeout = (group, name, target) =>
 
 /**
  * @param {Record<string, unknown>} options of the driver
- * @param {unknown} level consistency to start from
+ * @param {{ consistency?: unknown, serialConsistency?: unknown }} levels to start from
  * @returns {CassandraReading}
  */
-const assemble = (options, level) => {
+const assemble = (options, levels) => {
 	const policies = isObject(options.policies) ? options.policies : {}
 	const auth = readAuth(options.authProvider)
 	const balancing = readBalancing(defaultProfile(options).loadBalancing ?? policies.loadBalancing)
@@ -165,7 +166,8 @@ const assemble = (options, level) => {
 		balancing.unsupported ??
 		(ssl.unsupported && `sslOptions.${ssl.unsupported}`)
 	if (unsupported) return { unsupported }
-	const { consistency, raised } = durableLevel(level)
+	const { consistency, raised } = durableLevel(levels.consistency)
+	const serial = levelName(levels.serialConsistency)
 	const port = isObject(options.protocolOptions) ? options.protocolOptions.port : undefined
 	const points = Array.isArray(options.contactPoints) ? options.contactPoints : []
 	/** @type {CassandraSettings} */
@@ -179,6 +181,7 @@ const assemble = (options, level) => {
 	if (dataCenter) settings.localDataCenter = dataCenter
 	if (auth.username !== undefined) Object.assign(settings, { username: auth.username, password: auth.password })
 	if (ssl.settings) settings.tls = ssl.settings
+	if (serial) settings.serialConsistency = serial
 	return raised ? { settings, raised } : { settings }
 }
 
@@ -188,7 +191,11 @@ const assemble = (options, level) => {
  */
 export const readCassandra = ({ options }) => {
 	const queryOptions = isObject(options.queryOptions) ? options.queryOptions : {}
-	return assemble(options, defaultProfile(options).consistency ?? queryOptions.consistency)
+	const profile = defaultProfile(options)
+	return assemble(options, {
+		consistency: profile.consistency ?? queryOptions.consistency,
+		serialConsistency: profile.serialConsistency ?? queryOptions.serialConsistency,
+	})
 }
 
 /**
@@ -222,7 +229,7 @@ export const parseCassandra = (value, path) => {
 	checkPoints(points, pointsPath)
 	const login = isObject(credentials) ? { authProvider: new PlainTextAuthProvider(credentials, path) } : {}
 	const protocolOptions = typeof rest.port === 'number' ? { port: rest.port } : rest.protocolOptions
-	return assemble({ ...rest, ...login, protocolOptions, contactPoints: points }, rest.consistency)
+	return assemble({ ...rest, ...login, protocolOptions, contactPoints: points }, rest)
 }
 
 /** Stands for the driver's class of the same name where only credentials are written down. */

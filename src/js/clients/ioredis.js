@@ -18,9 +18,9 @@ import { readTls } from './tls.js'
  * @property {import('./tls.js').TlsSettings} [tls]
  * @property {string} [keyPrefix]
  * @property {number} [connectTimeoutMs]
- * @property {number} [requestTimeoutMs]
+ * @property {number} [commandTimeoutMs]
  * @property {Address[]} [cluster]
- * @property {{ name: string, nodes: Address[], username?: string, password?: string, tls?: import('./tls.js').TlsSettings }} [sentinel]
+ * @property {{ name: string, nodes: Address[], username?: string, password?: string }} [sentinel]
  *
  * @typedef {import('./tls.js').Reading<RedisSettings>} RedisReading
  */
@@ -73,7 +73,7 @@ const readCommon = (options) => {
 			...credentials(options),
 			...optional('keyPrefix', options.keyPrefix, 'string'),
 			...optional('connectTimeoutMs', options.connectTimeout, 'number'),
-			...optional('requestTimeoutMs', options.commandTimeout, 'number'),
+			...optional('commandTimeoutMs', options.commandTimeout, 'number'),
 			...(tls.settings ? { tls: tls.settings } : {}),
 		},
 	}
@@ -120,6 +120,22 @@ const readCluster = (client, options) => {
 const isSet = (value) => value !== undefined && value !== null && value !== false
 
 /**
+ * The native client speaks TLS to sentinels and servers alike, or to none of them. ioredis does as `sentinelTLS` says
+ * with the former, and needs `enableTLSForSentinelMode` for the latter.
+ *
+ * @param {Record<string, unknown>} options
+ * @param {RedisSettings} common
+ * @returns {import('./tls.js').Reading<import('./tls.js').TlsSettings | undefined>}
+ */
+const readSentinelTls = (options, common) => {
+	const servers = options.enableTLSForSentinelMode ? common.tls : undefined
+	const sentinels = readTlsOption(options.sentinelTLS)
+	if (sentinels.unsupported) return { unsupported: `sentinelTLS.${sentinels.unsupported}` }
+	if (JSON.stringify(sentinels.settings) === JSON.stringify(servers)) return { settings: servers }
+	return { unsupported: sentinels.settings ? 'sentinelTLS' : 'enableTLSForSentinelMode' }
+}
+
+/**
  * @param {Record<string, unknown>} options
  * @param {RedisSettings} common
  * @returns {RedisReading}
@@ -127,20 +143,19 @@ const isSet = (value) => value !== undefined && value !== null && value !== fals
 const readSentinel = (options, common) => {
 	if (isSet(options.natMap)) return { unsupported: 'natMap' }
 	if (isSet(options.role) && options.role !== 'master') return { unsupported: 'role' }
-	const tls = readTlsOption(options.sentinelTLS)
-	if (tls.unsupported) return { unsupported: `sentinelTLS.${tls.unsupported}` }
+	const tls = readSentinelTls(options, common)
+	if (tls.unsupported !== undefined) return { unsupported: tls.unsupported }
 	const nodes = Array.isArray(options.sentinels) ? options.sentinels : []
 	const sentinel = {
 		name: typeof options.name === 'string' ? options.name : 'mymaster',
 		nodes: nodes.map((entry) => address(entry, 26379)),
 		...optional('username', options.sentinelUsername, 'string'),
 		...optional('password', options.sentinelPassword, 'string'),
-		...(tls.settings ? { tls: tls.settings } : {}),
 	}
-	// ioredis speaks TLS to the servers behind sentinels only when `enableTLSForSentinelMode` is set.
-	const { tls: serverTls, ...rest } = common
-	const settings = options.enableTLSForSentinelMode && serverTls ? { ...rest, tls: serverTls } : rest
-	return { settings: { ...settings, db: Number(options.db ?? 0), sentinel } }
+	const { tls: _ofServers, ...rest } = common
+	return {
+		settings: { ...rest, ...(tls.settings ? { tls: tls.settings } : {}), db: Number(options.db ?? 0), sentinel },
+	}
 }
 
 /**

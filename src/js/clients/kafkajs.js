@@ -17,8 +17,12 @@ import { readTls } from './tls.js'
  * @property {import('./tls.js').TlsSettings} [tls]
  * @property {SaslSettings} [sasl]
  * @property {number} [sessionTimeoutMs]
- * @property {number} [connectionTimeoutMs]
- * @property {number} [requestTimeoutMs]
+ * @property {number} [heartbeatIntervalMs]
+ * @property {number} [lingerMs]
+ * @property {string} [groupInstanceId]
+ * @property {'earliest' | 'latest'} [startPosition]
+ * @property {number} [topicPartitions]
+ * @property {Record<string, string>} [properties]
  *
  * @typedef {() => Promise<{ value: string, extensions?: Record<string, string> }>} TokenProvider
  *
@@ -26,8 +30,7 @@ import { readTls } from './tls.js'
  *   | { settings?: undefined, unsupported: string }} KafkaReading
  *
  * What a kafkajs connection pool (not connected to anything) tells about its client:
- * @typedef {{ host: unknown, port: unknown, ssl: unknown, sasl: unknown, clientId: unknown, socketFactory: unknown,
- *   connectionTimeout: unknown, pool?: { requestTimeout?: unknown }[] }} Pool
+ * @typedef {{ host: unknown, port: unknown, ssl: unknown, sasl: unknown, clientId: unknown, socketFactory: unknown }} Pool
  * @typedef {{ brokerPool: { connectionPoolBuilder: { build(): Promise<Pool> } } }} Cluster
  */
 
@@ -119,28 +122,16 @@ const readSsl = (ssl) => {
 }
 
 /**
- * @param {string} name
- * @param {unknown} value
- */
-const milliseconds = (name, value) => (typeof value === 'number' && Number.isFinite(value) ? { [name]: value } : {})
-
-/**
- * @param {{ brokers: string[], clientId?: unknown, ssl: unknown, sasl: unknown, connectionTimeout?: unknown,
- *   requestTimeout?: unknown, sessionTimeoutMs?: unknown }} parts
+ * @param {{ brokers: string[], clientId?: unknown, ssl?: unknown, sasl?: unknown }} parts
  * @returns {KafkaReading}
  */
-const assemble = ({ brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout, sessionTimeoutMs }) => {
+const assemble = ({ brokers, clientId, ssl, sasl }) => {
 	const tls = readSsl(ssl)
 	if (tls.unsupported) return { unsupported: `ssl.${tls.unsupported}` }
 	const auth = readSasl(sasl)
 	if (auth.unsupported) return { unsupported: auth.unsupported }
 	/** @type {KafkaSettings} */
-	const settings = {
-		brokers,
-		...milliseconds('connectionTimeoutMs', connectionTimeout),
-		...milliseconds('requestTimeoutMs', requestTimeout),
-		...milliseconds('sessionTimeoutMs', sessionTimeoutMs),
-	}
+	const settings = { brokers }
 	if (typeof clientId === 'string') settings.clientId = clientId
 	if (tls.settings) settings.tls = tls.settings
 	if (auth.sasl) settings.sasl = auth.sasl
@@ -155,8 +146,8 @@ export const readKafka = async (kafka) => {
 	const { brokers, pool } = await enumerate(kafka)
 	if (!(await hasDefaultSockets(kafka, pool))) return { unsupported: 'socketFactory' }
 	checkBrokers(brokers, 'options.kafka.brokers')
-	const { clientId, ssl, sasl, connectionTimeout } = pool
-	return assemble({ brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout: pool.pool?.[0]?.requestTimeout })
+	const { clientId, ssl, sasl } = pool
+	return assemble({ brokers, clientId, ssl, sasl })
 }
 
 const BROKER = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})$/
@@ -194,6 +185,33 @@ const brokerList = (value, path) => {
 	return list
 }
 
+/** What kafkajs has no word for, or says elsewhere; names and types are those of the native client. */
+const NATIVE_ONLY = /** @type {const} */ ({
+	sessionTimeoutMs: 'number',
+	heartbeatIntervalMs: 'number',
+	lingerMs: 'number',
+	groupInstanceId: 'string',
+	properties: 'object',
+})
+
+/**
+ * @param {Record<string, unknown>} value
+ * @param {string} path
+ * @returns {Partial<KafkaSettings>}
+ */
+const nativeOnly = (value, path) => {
+	/** @type {Record<string, unknown>} */
+	const found = {}
+	for (const [name, type] of Object.entries(NATIVE_ONLY)) {
+		if (value[name] === undefined) continue
+		if (typeof value[name] !== type || value[name] === null) {
+			throw optionError(`${path}.${name}`, `a ${typeof value[name]}, not a ${type}`, 'See KafkaSettings in index.d.ts')
+		}
+		found[name] = value[name]
+	}
+	return found
+}
+
 /**
  * Plain settings, in the words of kafkajs's own options.
  *
@@ -202,10 +220,8 @@ const brokerList = (value, path) => {
  * @returns {KafkaReading}
  */
 export const parseKafka = (value, path) => {
-	if (typeof value === 'string' || Array.isArray(value)) {
-		return assemble({ brokers: brokerList(value, path), ssl: undefined, sasl: undefined })
-	}
-	const { brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout, sessionTimeoutMs } = value
-	const list = brokerList(brokers, `${path}.brokers`)
-	return assemble({ brokers: list, clientId, ssl, sasl, connectionTimeout, requestTimeout, sessionTimeoutMs })
+	if (typeof value === 'string' || Array.isArray(value)) return assemble({ brokers: brokerList(value, path) })
+	const reading = assemble({ ...value, brokers: brokerList(value.brokers, `${path}.brokers`) })
+	if (reading.settings) Object.assign(reading.settings, nativeOnly(value, path))
+	return reading
 }

@@ -26,6 +26,7 @@ impl Machine {
                 Some(_) => self.receive(message, now),
             }
         }
+        self.note_ends();
         self.regulate();
         self.pump();
     }
@@ -39,6 +40,9 @@ impl Machine {
             // A partition that is given up begins nothing: the message stays incomplete and is
             // delivered to the next owner.
             Received::New if partition.state == PartitionState::Draining => {}
+            // Our own message of a visit that is in work: its holders complete it. Where starts are not local,
+            // its arrival is what starts the visit.
+            Received::New if self.config.local_starts && partition.holds.contains_key(&message.offset) => self.counters.own_duplicates += 1,
             Received::New if self.config.serial => self.backlog.push_back(message),
             Received::New => self.admit(message),
         }
@@ -103,7 +107,8 @@ impl Machine {
 
     /// A job handed in by JavaScript (`processJobs` or `handleJob` overridden).
     pub fn submit(&mut self, submission: u64, job: Job) {
-        let partition = if self.partitions.contains_key(&VIRTUAL_PARTITION) { VIRTUAL_PARTITION } else { home_partition(job.run.as_bytes(), self.partition_count) };
+        let partition =
+            if self.partitions.contains_key(&VIRTUAL_PARTITION) { VIRTUAL_PARTITION } else { home_partition(job.run.as_bytes(), self.partition_count) };
         let anchor = Anchor::Submitted(submission);
         self.hold(anchor);
         if self.partitions.get(&partition).is_none_or(|p| p.state != PartitionState::Active) {
@@ -180,6 +185,8 @@ impl Machine {
                 document: Document::default(),
                 checkpoint: String::new(),
                 clock: WriteClock::default(),
+                stored_micros: None,
+                writing_micros: 0,
                 queued: None,
                 writing: None,
                 anchors: Vec::new(),
@@ -188,6 +195,7 @@ impl Machine {
                 touched_at: None,
                 verified_at: Moment::default(),
                 drained: false,
+                adoption: super::Adoption::No,
                 refused: None,
             },
         );
@@ -207,6 +215,11 @@ impl Machine {
             if ask(visit) && !self.config.local_starts {
                 start.push(*number);
             }
+        }
+        if attached == 0 && run.adoption != super::Adoption::No {
+            // Perhaps due without our knowing: the session decides, and the message waits for the outcome.
+            run.anchors.push(anchor);
+            return self.tell(ToSession::Stray { handle, node: node.to_owned() });
         }
         if attached == 0 {
             self.counters.stale += 1;

@@ -151,6 +151,8 @@ pub enum Action {
     Touch {
         /// Run id.
         run: String,
+        /// Partition whose lease must be valid.
+        partition: i32,
         /// Client timestamp; below that of any outcome still to come.
         timestamp_micros: i64,
     },
@@ -176,6 +178,13 @@ pub enum Action {
         submission: u64,
         /// What it became.
         result: Result<(), FlowError>,
+    },
+    /// Find the end of a partition's log; answer with [`Machine::end_found`].
+    FindEnd {
+        /// Run handle.
+        handle: u32,
+        /// Partition.
+        partition: i32,
     },
     /// Stop fetching.
     Pause(Vec<i32>),
@@ -229,7 +238,8 @@ struct Partition {
     ledger: Ledger,
     // Messages that came before the lease.
     aside: Vec<RawMessage>,
-    // How many hold each received, incomplete offset.
+    // How many hold each incomplete offset. An own message that was acknowledged and not read yet has
+    // holders, too: it may be all that brings its run back.
     holds: HashMap<i64, u32>,
     runs: HashSet<u32>,
 }
@@ -263,8 +273,6 @@ struct Visit {
     done: bool,
     // Token of its message on the way.
     sending: Option<u64>,
-    // Where its message lies.
-    sent: Option<(i32, i64)>,
     // A message asked for it before it was durable, or starts are not local.
     asked: bool,
     // Submissions that asked for this very visit; inherited ones end with the acknowledgement.
@@ -299,6 +307,20 @@ struct Batch {
     unchanged: bool,
 }
 
+// A run without checkpoint and with outputs was begun by JavaScript workers: what is due in it stands
+// in messages, of which some may lie further back (G12).
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Adoption {
+    // Ours from the start.
+    No,
+    // The end of the log is being looked up.
+    Asking,
+    // Messages below this offset are still to be read.
+    Until(i64),
+    // Every message of before was read.
+    Complete,
+}
+
 #[derive(Debug)]
 struct Run {
     id: String,
@@ -310,6 +332,10 @@ struct Run {
     document: Document,
     checkpoint: String,
     clock: WriteClock,
+    // The write time of the row as we know it; the clock also counts touches of the status row.
+    stored_micros: Option<i64>,
+    // Timestamp of the write in flight.
+    writing_micros: i64,
     // Steps handed over since the write in flight was taken.
     queued: Option<Batch>,
     writing: Option<Batch>,
@@ -321,6 +347,7 @@ struct Run {
     // When the copy was last known to be the stored one.
     verified_at: Moment,
     drained: bool,
+    adoption: Adoption,
     // Messages to bury once the refusal is published.
     refused: Option<(&'static str, String)>,
 }
@@ -468,7 +495,10 @@ impl Machine {
                 });
                 if left == Some(0) {
                     partition.holds.remove(&offset);
-                    partition.ledger.complete(offset);
+                    // An own message may be done with before it was read.
+                    if !partition.ledger.complete_ahead(offset) {
+                        partition.ledger.complete(offset);
+                    }
                     self.serial_done(anchor);
                 }
             }

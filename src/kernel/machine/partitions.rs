@@ -49,8 +49,9 @@ impl Machine {
         self.serial_forget(partition);
         for handle in handles {
             match self.runs.get(&handle).map(|run| run.phase) {
-                Some(Phase::Waiting | Phase::Loading | Phase::Opening) => self.close(handle, "partition given up"),
-                Some(Phase::Open) => self.tell(ToSession::Drain { handle }),
+                Some(Phase::Waiting | Phase::Loading) => self.close(handle, "partition given up"),
+                // A session that is opening may have started its nodes already: what they do is recorded.
+                Some(Phase::Opening | Phase::Open) => self.tell(ToSession::Drain { handle }),
                 Some(Phase::Ending) | None => {}
             }
         }

@@ -1,7 +1,7 @@
 //! The life of a run in this worker: lane, load, open, refuse, end.
 
 use super::intake::submission_of;
-use super::{Action, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
+use super::{Action, Adoption, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
 use crate::kernel::error::{Code, FlowError};
@@ -44,12 +44,18 @@ impl Machine {
             }
         };
         run.clock = WriteClock::above(write_micros);
+        run.stored_micros = write_micros;
         run.document = stored.document;
         run.checkpoint = stored.checkpoint.clone().unwrap_or_default();
         run.phase = Phase::Opening;
         run.opened_at = now.moment;
         run.verified_at = now.moment;
         self.loaded_bytes += run.document.bytes();
+        let more_may_come = begun_elsewhere(stored.checkpoint.as_deref(), &run.document);
+        let partition = run.partition;
+        if more_may_come {
+            run.adoption = Adoption::Asking;
+        }
         let event = ToSession::Open {
             handle,
             run: run.id.clone(),
@@ -58,8 +64,35 @@ impl Machine {
             entries: run.document.entries().map(|(key, raw)| (key.to_owned(), raw.to_owned())).collect(),
             checkpoint: stored.checkpoint,
             existed,
+            more_may_come,
         };
         self.tell(event);
+        if more_may_come {
+            self.actions.push(Action::FindEnd { handle, partition });
+        }
+    }
+
+    /// The end of an adopted run's partition; `None` where the source cannot tell, which then counts as read.
+    pub fn end_found(&mut self, handle: u32, end: Option<i64>) {
+        let Some(run) = self.runs.get_mut(&handle).filter(|run| run.adoption == Adoption::Asking) else { return };
+        run.adoption = Adoption::Until(end.unwrap_or(0));
+        self.note_ends();
+    }
+
+    // Tells adopted runs whose partition was read far enough.
+    pub(super) fn note_ends(&mut self) {
+        let mut seen = Vec::new();
+        for (handle, run) in &mut self.runs {
+            if let Adoption::Until(end) = run.adoption
+                && self.partitions.get(&run.partition).is_none_or(|partition| end == 0 || partition.ledger.has_received(end - 1))
+            {
+                run.adoption = Adoption::Complete;
+                seen.push(*handle);
+            }
+        }
+        for handle in seen {
+            self.tell(ToSession::AllSeen { handle });
+        }
     }
 
     /// A session answered with the visits that are due.
@@ -75,13 +108,17 @@ impl Machine {
         if due.is_empty() {
             // Held until the outcome that follows is published.
             run.anchors.extend(anchors);
-            return;
+            return self.close_if_drained(handle);
         }
         let (mut start, mut send) = (Vec::new(), Vec::new());
         for (number, node) in due {
             let asking: Vec<Anchor> = waiting.iter().filter(|message| message.node == node).map(|message| message.anchor).collect();
             let asked = !asking.is_empty();
-            if asked { start.push(number) } else { send.push(number) }
+            if asked {
+                start.push(number)
+            } else {
+                send.push(number)
+            }
             let submissions = asking.into_iter().filter_map(submission_of).collect();
             run.visits.insert(number, Visit { node, anchors: anchors.clone(), durable: true, asked, submissions, ..Visit::default() });
         }
@@ -95,6 +132,8 @@ impl Machine {
             self.tell(ToSession::Start { handle, visits: start });
         }
         self.regulate();
+        // It may have answered a drain before this arrived.
+        self.close_if_drained(handle);
     }
 
     /// A session cannot run this run: the waiting messages go to the dead letters, after the status.
@@ -133,7 +172,11 @@ impl Machine {
                 if seen.insert(anchor) { letters.push((anchor, rebuild(&id, &blueprint, &visit.node, anchor))) } else { spare.push(anchor) }
             }
         }
-        let error = FlowError::RunRefused { code: Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Internal), run: id.clone(), reason: reason.clone() };
+        let error = FlowError::RunRefused {
+            code: Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Internal),
+            run: id.clone(),
+            reason: reason.clone(),
+        };
         for (anchor, message) in letters {
             match anchor {
                 Anchor::Log { .. } => self.bury(anchor, DeadLetter { message, code, reason: reason.clone(), run: Some(id.clone()) }),
@@ -211,7 +254,9 @@ impl Machine {
                 .runs
                 .iter()
                 .filter(|(_, run)| run.partition == partition && run.phase == Phase::Open)
-                .flat_map(|(handle, run)| run.visits.iter().filter(|(_, v)| v.sending.is_none() && v.anchors.contains(&anchor)).map(|(number, _)| (*handle, *number)))
+                .flat_map(|(handle, run)| {
+                    run.visits.iter().filter(|(_, v)| v.sending.is_none() && v.anchors.contains(&anchor)).map(|(number, _)| (*handle, *number))
+                })
                 .collect();
             for (handle, number) in visits {
                 self.send_visit(handle, number);
@@ -227,7 +272,7 @@ impl Machine {
             if now.moment >= due {
                 run.touched_at = Some(now.moment);
                 // Below every later write of this run, so that an outcome always wins.
-                touches.push(Action::Touch { run: run.id.clone(), timestamp_micros: run.clock.next(now.wall_micros) });
+                touches.push(Action::Touch { run: run.id.clone(), partition: run.partition, timestamp_micros: run.clock.next(now.wall_micros) });
             }
         }
         self.actions.append(&mut touches);
@@ -254,15 +299,27 @@ impl Machine {
         if sending.recorded {
             return self.forget_duplicate(delivered);
         }
+        if let Some(visit) = self.runs.get_mut(&sending.handle).and_then(|run| run.visits.get_mut(&sending.visit)) {
+            visit.sending = None;
+        }
+        let ahead = self.ahead_anchor(delivered);
         let Some(visit) = self.runs.get_mut(&sending.handle).and_then(|run| run.visits.get_mut(&sending.visit)) else { return };
-        visit.sending = None;
-        visit.sent = delivered;
-        let (own, inherited) = std::mem::take(&mut visit.anchors).into_iter().partition(|anchor| match submission_of(*anchor) {
-            Some(submission) => visit.submissions.contains(&submission),
-            None => is_at(*anchor, delivered),
-        });
+        let (mut own, inherited): (Vec<Anchor>, Vec<Anchor>) =
+            std::mem::take(&mut visit.anchors).into_iter().partition(|anchor| match submission_of(*anchor) {
+                Some(submission) => visit.submissions.contains(&submission),
+                None => is_at(*anchor, delivered),
+            });
+        own.extend(ahead);
         visit.anchors = own;
+        ahead.into_iter().for_each(|anchor| self.hold(anchor));
         self.release_all(inherited);
+    }
+
+    // The anchor of a message of ours that was acknowledged and not read yet.
+    fn ahead_anchor(&self, delivered: Option<(i32, i64)>) -> Option<Anchor> {
+        let (number, offset) = delivered?;
+        let partition = self.partitions.get(&number).filter(|partition| !partition.ledger.has_received(offset))?;
+        Some(Anchor::Log { partition: number, epoch: partition.epoch, offset })
     }
 
     // The visit of this message is recorded: when it comes, it costs nothing.
@@ -276,6 +333,19 @@ impl Machine {
     }
 }
 
+// Outputs without a checkpoint are those of JavaScript workers (or a client's own, which costs one look-up); a
+// checkpoint says so itself.
+fn begun_elsewhere(checkpoint: Option<&str>, document: &Document) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Mark {
+        adopted: Option<u8>,
+    }
+    match checkpoint {
+        Some(text) => serde_json::from_str::<Mark>(text).is_ok_and(|mark| mark.adopted.is_some()),
+        None => document.entries().any(|(key, _)| key.starts_with("_outputs.")),
+    }
+}
+
 fn is_at(anchor: Anchor, delivered: Option<(i32, i64)>) -> bool {
     matches!((anchor, delivered), (Anchor::Log { partition, offset, .. }, Some(at)) if at == (partition, offset))
 }
@@ -285,5 +355,12 @@ fn rebuild(run: &str, blueprint: &str, node: &str, anchor: Anchor) -> RawMessage
         Anchor::Log { partition, offset, .. } => (partition, offset),
         Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
     };
-    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(run, blueprint, node).into_bytes()), hops: 0, timestamp_ms: None }
+    RawMessage {
+        partition,
+        offset,
+        key: Some(run.as_bytes().to_vec()),
+        value: Some(job::encode(run, blueprint, node).into_bytes()),
+        hops: 0,
+        timestamp_ms: None,
+    }
 }

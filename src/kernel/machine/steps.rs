@@ -50,9 +50,8 @@ impl Machine {
             run.writing = Some(batch);
             return self.recorded(handle, now);
         }
-        let stored = run.clock.last();
         let stale = now.moment.since(run.verified_at) > self.config.verify_after;
-        let verify = (stale && stored > 0).then_some(stored);
+        let verify = run.stored_micros.filter(|_| stale);
         let write = ContextWrite {
             run: run.id.clone(),
             document: run.document.assemble(Some(&run.checkpoint)),
@@ -60,6 +59,7 @@ impl Machine {
             checkpoint: run.checkpoint.clone(),
             timestamp_micros: run.clock.next(now.wall_micros),
         };
+        run.writing_micros = write.timestamp_micros;
         run.writing = Some(batch);
         self.counters.writes += 1;
         let partition = run.partition;
@@ -72,6 +72,7 @@ impl Machine {
             Ok(()) => {
                 if let Some(run) = self.runs.get_mut(&handle) {
                     run.verified_at = now.moment;
+                    run.stored_micros = Some(run.writing_micros);
                 }
                 self.recorded(handle, now);
             }
@@ -83,7 +84,7 @@ impl Machine {
     fn recorded(&mut self, handle: u32, now: Now) {
         let Some(run) = self.runs.get_mut(&handle) else { return };
         let Some(batch) = run.writing.take() else { return };
-        let (inherited, duplicates, sending) = take_recorded(run, &batch.done);
+        let (inherited, sending) = take_recorded(run, &batch.done);
         self.counters.recorded += batch.done.len() as u64;
         for number in &batch.due {
             if let Some(visit) = run.visits.get_mut(number) {
@@ -95,7 +96,6 @@ impl Machine {
                 sending.recorded = true;
             }
         }
-        duplicates.into_iter().for_each(|at| self.forget_duplicate(Some(at)));
         self.pass_on(handle, inherited, &batch);
         self.tell(ToSession::Durable { handle, seq: batch.seq });
         match batch.outcome {
@@ -140,7 +140,7 @@ impl Machine {
             run: run.id.clone(),
             status: outcome.status.clone(),
             status_data: outcome.status_data(&run.id, &run.document),
-            timestamp_micros: run.clock.last(),
+            timestamp_micros: run.stored_micros.unwrap_or_else(|| run.clock.last()),
         };
         run.outcome = Some(outcome);
         let leftover: Vec<Anchor> = run.visits.drain().flat_map(|(_, visit)| visit.anchors).collect();
@@ -158,6 +158,7 @@ impl Machine {
         run.verified_at = now.moment;
         if let Some(micros) = stored.as_ref().and_then(|row| row.write_micros) {
             run.clock.saw(micros);
+            run.stored_micros = Some(micros);
         }
         let text = stored.and_then(|row| row.text);
         let theirs = text.as_deref().and_then(|text| Document::parse(text).ok()).map(|stored| stored.document);
@@ -181,16 +182,14 @@ impl Machine {
     }
 }
 
-// Removes recorded visits: what they held, which messages of theirs are now duplicates, and which
-// are still on their way.
-fn take_recorded(run: &mut Run, done: &[u32]) -> (Vec<Anchor>, Vec<(i32, i64)>, Vec<u64>) {
-    let (mut inherited, mut duplicates, mut sending) = (Vec::new(), Vec::new(), Vec::new());
+// Removes recorded visits: what they held, and which of their messages are still on their way.
+fn take_recorded(run: &mut Run, done: &[u32]) -> (Vec<Anchor>, Vec<u64>) {
+    let (mut inherited, mut sending) = (Vec::new(), Vec::new());
     for visit in done.iter().filter_map(|number| run.visits.remove(number)) {
         inherited.extend(visit.anchors);
-        duplicates.extend(visit.sent);
         sending.extend(visit.sending);
     }
-    (inherited, duplicates, sending)
+    (inherited, sending)
 }
 
 fn last_per_key(changes: &[(String, Option<String>)]) -> Vec<(String, Option<String>)> {

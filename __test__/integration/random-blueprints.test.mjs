@@ -1,0 +1,55 @@
+/**
+ * G11 on real services, for blueprints that nobody has thought of. `BLUEPRINT_SEED` replays a seed.
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import fc from 'fast-check'
+import { openCluster } from '../support/cluster.mjs'
+import { published, runInMemory } from '../support/oracle.mjs'
+import { arbitrarySpec, buildBlueprint, randomRuntime } from '../support/random-blueprints.mjs'
+import { comparable, withWorker } from './one-worker.mjs'
+
+const RANDOM_BLUEPRINTS = 40
+const seed = Number(process.env.BLUEPRINT_SEED) || Math.floor(Math.random() * 2 ** 31)
+
+/** @type {import('../support/cluster.mjs').Cluster} */
+let cluster
+/** @type {import('../support/cluster.mjs').Place} */
+let home
+
+before(async () => {
+	cluster = await openCluster()
+	home = await cluster.place({ name: 'random', partitions: 0 })
+})
+
+after(() => cluster.close())
+
+describe('G11: random blueprints', () => {
+	for (const profile of /** @type {const} */ (['eager', 'wave'])) {
+		test(`${RANDOM_BLUEPRINTS / 2} random blueprints on schedule ${profile} (BLUEPRINT_SEED=${seed})`, async (t) => {
+			t.diagnostic(`BLUEPRINT_SEED=${seed}`)
+			const built = fc.sample(arbitrarySpec(profile), { numRuns: RANDOM_BLUEPRINTS / 2, seed }).map(buildBlueprint)
+			const all = built.map((one, at) => ({ ...one, blueprint: { ...one.blueprint, id: `random-${at}` } }))
+			const blueprints = Object.assign(
+				{},
+				...all.map((one) => ({ ...one.blueprints, [one.blueprint.id]: one.blueprint })),
+			)
+			await withWorker(home, { ...randomRuntime(), blueprints }, { schedule: profile }, async (place) => {
+				// One after the other: bodies take turns of one event loop, whose order is that of memory only then.
+				for (const { blueprint, initial, ignore, hasAnyJoin, blueprints: children } of all) {
+					const options = { ...randomRuntime(), blueprints: children }
+					const expected = await runInMemory(structuredClone(blueprint), options, initial)
+					const runId = await place.startRun(blueprint, initial)
+					const { data } = await place.outcome(runId)
+					const errorSet = profile === 'eager' && hasAnyJoin
+					assert.deepEqual(
+						comparable(published(data, blueprint, initial), ignore, errorSet),
+						comparable(expected, ignore, errorSet),
+						`BLUEPRINT_SEED=${seed}, ${blueprint.id} of ${profile}: ${JSON.stringify(blueprint)}`,
+					)
+				}
+				await place.allCommitted()
+			})
+		})
+	}
+})

@@ -1,0 +1,174 @@
+/**
+ * The tables that users have today: programs of the JavaScript package's clients start runs on our worker unchanged, and
+ * one warning says what is missing and the statement that adds it.
+ */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import {
+	copyFileSync,
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	rmSync,
+	symlinkSync,
+	writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { KafkaAdapter } from '../../src/js/index.js'
+import { openCluster, recorder, SCHEMAS, until } from '../support/cluster.mjs'
+import { published, runInMemory } from '../support/oracle.mjs'
+import { blueprint, initialContext, registry } from './guide-client/shared.mjs'
+
+const here = dirname(fileURLToPath(import.meta.url))
+const root = join(here, '../..')
+const contract = join(root, '../shared/contract')
+
+/** What the warning has to say for each schema, and what a client can still see. */
+const EXPECTED = {
+	readme: { missing: ['status text'], hasStatus: false, hasData: true },
+	guide: { missing: ['status_data text'], hasStatus: true, hasData: false },
+	full: { missing: [], hasStatus: true, hasData: true },
+}
+
+/** @type {import('../support/cluster.mjs').Cluster} */
+let cluster
+
+before(async () => {
+	cluster = await openCluster()
+})
+
+after(() => cluster.close())
+
+/**
+ * Runs a client program in a folder of its own, where `./shared.mjs` is the users' module.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ */
+async function runClient(program, args) {
+	const folder = mkdtempSync(join(tmpdir(), 'flowcraft-client-'))
+	try {
+		mkdirSync(join(folder, 'app'))
+		symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+		writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+		copyFileSync(program, join(folder, 'app/client.mjs'))
+		copyFileSync(join(here, 'guide-client/shared.mjs'), join(folder, 'app/shared.mjs'))
+		copyFileSync(join(here, 'guide-client/prepared.mjs'), join(folder, 'app/prepared.mjs'))
+		const command = ['--import', './app/prepared.mjs', 'app/client.mjs', ...args]
+		const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: folder })
+		return stdout.trim()
+	} finally {
+		rmSync(folder, { recursive: true, force: true })
+	}
+}
+
+/** Clients of tables without a status column leave the statement out that writes it. @param {string} text */
+const withoutStatusStatement = (text) => {
+	const statement = /^\s*await \w+\.execute\('INSERT INTO statuses.*\n/m
+	assert.match(text, statement)
+	return text.replace(statement, '')
+}
+
+/** @param {import('../support/cluster.mjs').Place} place @param {string} runId */
+async function ended(place, runId) {
+	const { hasData, hasStatus } = EXPECTED[/** @type {keyof typeof EXPECTED} */ (place.schema)]
+	const { cassandra } = cluster
+	return until(`${runId} has ended`, async () => {
+		const [row] = (
+			await cassandra.execute(`SELECT * FROM ${place.keyspace}.statuses WHERE run_id = ?`, [runId], { prepare: true })
+		).rows
+		return row && (hasStatus ? row.status === 'completed' : hasData && row.status_data !== null) ? row : undefined
+	})
+}
+
+const programs = [
+	{ name: "our own, after the guide's words", path: join(here, 'guide-client/client.mjs') },
+	// The file itself, where the project's requirements lie beside it.
+	...(existsSync(join(contract, 'client.mjs'))
+		? [{ name: 'contract/client.mjs', path: join(contract, 'client.mjs') }]
+		: []),
+]
+
+describe('clients of the JavaScript package start runs unchanged on every schema', () => {
+	for (const [name, { missing, hasData }] of Object.entries(EXPECTED)) {
+		test(`schema ${name}`, async () => {
+			const place = await cluster.place({ schema: /** @type {any} */ (name), name: `schema_${name}` })
+			const logger = recorder()
+			const adapter = new KafkaAdapter(
+				place.options({ runtimeOptions: { registry, blueprints: { [blueprint.id]: blueprint }, logger } }),
+			)
+			await adapter.start()
+			const scratch = mkdtempSync(join(tmpdir(), 'flowcraft-program-'))
+			try {
+				for (const { name: program, path } of programs) {
+					const text = readFileSync(path, 'utf8')
+					const file = join(scratch, 'client.mjs')
+					writeFileSync(file, name === 'readme' ? withoutStatusStatement(text) : text)
+					const runId = await runClient(file, [place.keyspace, place.topic])
+					const row = await ended({ ...place, schema: name }, runId)
+					const expected = await runInMemory(blueprint, { registry }, initialContext)
+					if (hasData) {
+						const data = JSON.parse(row.status_data)
+						assert.deepEqual(published(data, blueprint, initialContext), expected, program)
+					}
+					const { document } = /** @type {any} */ (await place.context(runId))
+					assert.equal(
+						document['_outputs.summarise'],
+						/** @type {any} */ (expected).context['_outputs.summarise'],
+						program,
+					)
+				}
+				const alter = logger.texts('warn').filter((text) => text.includes('ALTER TABLE'))
+				assert.equal(alter.length, missing.length, `one warning per missing column: ${alter.join('\n')}`)
+				missing.forEach((column, at) =>
+					assert.ok(alter[at].includes(`ALTER TABLE ${place.keyspace}.statuses ADD ${column}`), alter[at]),
+				)
+			} finally {
+				rmSync(scratch, { recursive: true, force: true })
+				await adapter.stop()
+			}
+		})
+	}
+
+	test('the statement of the warning is the cure: run it, start again, and nothing is missing', async () => {
+		const place = await cluster.place({ schema: 'guide', name: 'schema_cure' })
+		const start = async () => {
+			const logger = recorder()
+			const adapter = new KafkaAdapter(
+				place.options({ runtimeOptions: { registry, blueprints: { [blueprint.id]: blueprint }, logger } }),
+			)
+			await adapter.start()
+			return { adapter, alter: logger.texts('warn').filter((text) => text.includes('ALTER TABLE')) }
+		}
+		const first = await start()
+		await first.adapter.stop()
+		const [, statement] = /** @type {RegExpMatchArray} */ (first.alter[0].match(/(ALTER TABLE \S+ ADD \w+ \w+)/))
+		await cluster.cassandra.execute(statement)
+		const second = await start()
+		try {
+			assert.deepEqual(second.alter, [])
+			const runId = await place.startRun(blueprint, initialContext)
+			const row = await ended({ ...place, schema: 'full' }, runId)
+			assert.equal(JSON.parse(row.status_data).payload.status, 'completed')
+		} finally {
+			await second.adapter.stop()
+		}
+	})
+})
+
+test(
+	'the schemas of these tests are those of the contract',
+	{ skip: !existsSync(contract) && 'no ../shared here' },
+	() => {
+		const text = readFileSync(join(contract, 'schemas.cql'), 'utf8')
+		for (const [name, { contexts, statuses }] of Object.entries(SCHEMAS)) {
+			assert.ok(text.includes(`CREATE TABLE ${name}_ks.contexts (${contexts});`), name)
+			assert.ok(text.includes(`CREATE TABLE ${name}_ks.statuses (${statuses});`), name)
+		}
+	},
+)

@@ -1,0 +1,4 @@
+import { KafkaAdapter } from '@flowcraft/kafka-adapter'
+import { runtimeOptions, work } from './runs.js'
+
+await work(new KafkaAdapter({ backend: 'embedded', runtimeOptions }))

@@ -1,0 +1,255 @@
+/**
+ * The life of an adapter: starting, consuming and stopping, with one engine at a time.
+ */
+import { isGenuineKafka } from './clients/kafkajs.js'
+import { createPorts } from './js-ports.js'
+import { JsSource } from './js-source.js'
+import { buildConfig, isKafkaLike } from './native-config.js'
+import { inTurn, seen, settledOr, within } from './promises.js'
+import { Worker } from './worker.js'
+
+/**
+ * @typedef {import('flowcraft').JobPayload} JobPayload
+ * @typedef {import('./js-source.js').JobHandler} JobHandler
+ * @typedef {import('../../index.js').WorkerHealth} WorkerHealth
+ *
+ * What the life cycle needs of its adapter. Functions where users and tests replace members at any time.
+ * @typedef {object} Host
+ * @property {import('./options.js').Settings} settings
+ * @property {import('flowcraft').FlowRuntime<any, any>} runtime
+ * @property {import('flowcraft').IEventBus | undefined} adapterBus
+ * @property {() => import('flowcraft').ILogger} logger
+ * @property {() => import('flowcraft').ICoordinationStore} store
+ * @property {() => import('./js-source.js').Ends} ends
+ * @property {() => import('./native-config.js').Overrides} overrides
+ * @property {() => { onJobStart?: Function, isReadyForFanIn?: Function }} sessionHooks
+ * @property {Omit<import('./js-ports.js').Hooks, 'handle'>} hooks
+ * @property {(job: JobPayload) => Promise<void>} handleJob
+ * @property {(handler: JobHandler) => unknown} processJobs
+ * @property {(value?: boolean) => boolean} isRunning the adapter's property, which users set, too
+ */
+
+/** How long a `processJobs` of the user may take to hand over to ours before the engine comes up without a consumer. */
+const DECISION_MS = 1_000
+
+export class LifeCycle {
+	#host
+	#source
+	/** @type {Worker | undefined} */
+	#worker
+	/** @type {Promise<Worker> | undefined} */
+	#working
+	/** Whether the worker at hand takes jobs from the topic, or only those that are handed to it. */
+	#consumes = false
+	/** Whether jobs come and go through the user's kafkajs objects. */
+	#isThroughJs = false
+	#isLaunching = false
+	/** @type {Promise<void> | undefined} */
+	#starting
+	/** @type {Promise<void> | undefined} */
+	#stopping
+	/** @type {JobHandler} What `start()` gives to `processJobs`; any other handler is a wrapper of the user. */
+	#ownHandler = (job) => this.#host.handleJob(job)
+	#handler = this.#ownHandler
+	/** @type {WorkerHealth} */
+	#lastState = { state: 'idle' }
+
+	/** @param {Host} host */
+	constructor(host) {
+		this.#host = host
+		this.#source = new JsSource(host.ends)
+	}
+
+	/** Several calls are one start. */
+	start() {
+		if (this.#starting) return this.#starting
+		this.#isLaunching = true
+		this.#starting = seen(
+			this.#launch().finally(() => {
+				this.#isLaunching = false
+				this.#starting = undefined
+			}),
+		)
+		return this.#starting
+	}
+
+	async #launch() {
+		const consuming = Promise.resolve(this.#host.processJobs(this.#ownHandler))
+		if (!this.#host.overrides().processJobs) return void (await consuming)
+		// A consumer of the user may return at once, or never; it may also hand over to ours, soon or late.
+		await settledOr(consuming, DECISION_MS)
+		await this.engine(this.#consumes)
+		this.#host.isRunning(true)
+	}
+
+	/**
+	 * What `processJobs` does unless it is overridden.
+	 *
+	 * @param {JobHandler} handler called for each job
+	 */
+	async consume(handler) {
+		if (this.#host.isRunning()) return void this.#host.logger().warn('[KafkaAdapter] Consumer is already running.')
+		this.#handler = handler
+		try {
+			await this.#takeJobs(handler)
+			this.#host.isRunning(true)
+		} catch (error) {
+			this.#host.logger().error('[KafkaAdapter] Failed to start Kafka producer/consumer:', { error })
+			await this.#discard()
+			throw error
+		}
+	}
+
+	/** @param {JobHandler} handler */
+	async #takeJobs(handler) {
+		const { kafka, startTimeoutMs } = this.#host.settings
+		// A handler given to a mock's consumer may do without the engine; ours brings the engine up when it is called.
+		const isMockOnly = !this.#isLaunching && isKafkaLike(kafka) && !isGenuineKafka(kafka)
+		if (!isMockOnly) await this.engine(true)
+		if (!isMockOnly && !this.#isThroughJs) return this.#announce()
+		await within(startTimeoutMs, 'reaching Kafka through the kafkajs object', this.#source.connect())
+		this.#host.isRunning(true)
+		this.#announce()
+		await this.#source.run(handler)
+	}
+
+	#announce() {
+		const { groupId, topic } = this.#host.settings
+		this.#host.logger().info(`[KafkaAdapter] Worker (Group: ${groupId}) listening on topic: "${topic}"`)
+	}
+
+	/**
+	 * The engine, started by whoever needs it first.
+	 *
+	 * @param {boolean} consumes whether it is to take jobs from the topic
+	 * @returns {Promise<Worker>}
+	 */
+	async engine(consumes) {
+		if (this.#working && consumes && !this.#consumes) await this.#discard()
+		if (!this.#working) {
+			this.#consumes = consumes
+			const working = seen(this.#raise())
+			this.#working = working
+			// A worker that did not come up is forgotten, so that the next one who needs it tries again.
+			working.catch(() => this.#working === working && this.#forget())
+		}
+		return this.#working
+	}
+
+	async #raise() {
+		const host = this.#host
+		const { config, token } = await this.#configure()
+		this.#isThroughJs = config.kafka.kind === 'js'
+		const hooks = { ...host.hooks, handle: (/** @type {JobPayload} */ job) => this.#handler(job) }
+		const worker = new Worker({
+			config,
+			ports: createPorts({ hooks, store: host.store, source: this.#source, token: () => token }),
+			logger: host.logger(),
+			onState: (state, detail) => this.#follow(worker, state, detail),
+			sessions: {
+				runtime: host.runtime,
+				options: { schedule: host.settings.schedule, ...host.settings.limits },
+				adapterBus: host.adapterBus,
+				hooks: host.sessionHooks(),
+			},
+		})
+		this.#worker = worker
+		await worker.start()
+		return worker
+	}
+
+	/** Reading the clients may ask the user's code (a brokers function), which may never answer. */
+	async #configure() {
+		const { settings, overrides, logger } = this.#host
+		const isWrapped = this.#consumes && this.#handler !== this.#ownHandler
+		const plan = {
+			settings,
+			overrides: overrides(),
+			consumes: this.#consumes,
+			handledByUser: overrides().handleJob || isWrapped,
+			warn: (/** @type {string} */ text) => logger().warn(text),
+		}
+		return within(settings.startTimeoutMs, 'asking for the brokers', buildConfig(plan))
+	}
+
+	/**
+	 * @param {Worker} worker
+	 * @param {string} state
+	 * @param {unknown} detail
+	 */
+	#follow(worker, state, detail) {
+		if (this.#worker !== worker) return
+		this.#lastState = { state, detail }
+		const isUp = state === 'joining' || state === 'running'
+		// Jobs may come before `start()` has fulfilled, and enqueue others.
+		if (isUp && this.#consumes && !this.#isThroughJs) this.#host.isRunning(true)
+		if (state !== 'failed') return
+		// The engine has said why.
+		this.#host.isRunning(false)
+		this.#forget()
+		if (this.#isThroughJs) seen(this.#source.stop())
+	}
+
+	#forget() {
+		this.#worker = undefined
+		this.#working = undefined
+		this.#consumes = false
+	}
+
+	/** Gives up a worker that did not start, or that has to make room for another. */
+	async #discard() {
+		const worker = this.#worker
+		this.#host.isRunning(false)
+		this.#forget()
+		await worker?.stop(0).catch(() => undefined)
+		// kafkajs would go on trying, and keep the process alive for it.
+		if (this.#isThroughJs) await inTurn([() => this.#source.stop(), () => this.#source.close()])
+	}
+
+	/** @param {number} deadlineMs */
+	stop(deadlineMs) {
+		this.#stopping ??= this.#shutDown(deadlineMs).finally(() => {
+			this.#stopping = undefined
+		})
+		return this.#stopping
+	}
+
+	/** @param {number} deadlineMs */
+	async #shutDown(deadlineMs) {
+		// A start that still reads its settings has no worker yet.
+		if (!this.#worker) await this.#working?.catch(() => undefined)
+		const worker = this.#worker
+		const drain = async () => this.#report(await worker?.stop(deadlineMs), deadlineMs)
+		const failures = await inTurn([drain, () => this.#source.stop(), () => this.#source.close()])
+		this.#forget()
+		this.#host.isRunning(false)
+		if (failures.length > 0) throw failures[0]
+	}
+
+	/**
+	 * @param {{ abandonedRuns?: number } | undefined} report
+	 * @param {number} deadlineMs
+	 */
+	#report(report, deadlineMs) {
+		if (!report?.abandonedRuns) return
+		const text = `${report.abandonedRuns} runs had nodes that did not end within ${deadlineMs} ms; they go on elsewhere`
+		this.#host.logger().warn(`[KafkaAdapter] ${text}`)
+	}
+
+	/** @returns {WorkerHealth} */
+	health() {
+		return this.#worker?.health() ?? this.#lastState
+	}
+
+	/**
+	 * @param {JobPayload} job
+	 * @param {boolean} isBare whether it has nothing beyond the three fields that the engine sends
+	 */
+	async enqueue(job, isBare) {
+		// Without a worker the user has connected the producer by hand.
+		if (!this.#worker) return this.#source.produce(job)
+		const hasProducer = this.#host.ends().producer !== undefined
+		const goesThroughJs = this.#isThroughJs || (hasProducer && !isBare)
+		return goesThroughJs ? this.#source.send(job) : this.#worker.enqueue(job)
+	}
+}

@@ -1,0 +1,84 @@
+/**
+ * The status table, for one adapter: natively, or through the user's client with the statements of the JavaScript package.
+ */
+import { unwrap } from './errors.js'
+import { nativeCassandra } from './native-connections.js'
+
+/**
+ * @typedef {import('./js-ports.js').FinalResult} FinalResult
+ * @typedef {{ status: string, result: FinalResult | undefined }} StatusRow
+ * @typedef {{ wasApplied(): boolean, first(): { get(column: string): unknown } | null | undefined }} Result
+ *
+ * The part of cassandra-driver's `Client` that is needed.
+ * @typedef {object} StatusClient
+ * @property {(query: string, params: unknown[], options: { prepare: true }) => Promise<Result>} execute
+ */
+
+/**
+ * @param {unknown} text `status_data`
+ * @returns {FinalResult | undefined}
+ */
+const parseResult = (text) => (typeof text === 'string' ? JSON.parse(text) : undefined)
+
+export class StatusTable {
+	#client
+	#name
+
+	/**
+	 * @param {unknown} client
+	 * @param {string} name with its keyspace
+	 */
+	constructor(client, name) {
+		this.#client = client
+		this.#name = name
+	}
+
+	/**
+	 * @param {string} query
+	 * @param {unknown[]} params
+	 */
+	#execute(query, params) {
+		return /** @type {StatusClient} */ (this.#client).execute(query, params, { prepare: true })
+	}
+
+	/** @param {string} runId that is being worked on */
+	async touch(runId) {
+		const connection = nativeCassandra(this.#client)
+		if (connection) return void (await unwrap((await connection).touchStatus(this.#name, runId)))
+		const insert = `INSERT INTO ${this.#name} (run_id, status, updated_at) VALUES (?, 'running', toTimestamp(now())) IF NOT EXISTS`
+		const update = `UPDATE ${this.#name} SET updated_at = toTimestamp(now()) WHERE run_id = ?`
+		const result = await this.#execute(insert, [runId])
+		if (!result.wasApplied()) await this.#execute(update, [runId])
+	}
+
+	/**
+	 * @param {string} runId
+	 * @param {FinalResult} result
+	 */
+	async publish(runId, result) {
+		const data = JSON.stringify(result)
+		const connection = nativeCassandra(this.#client)
+		if (connection) {
+			return void (await unwrap((await connection).publishStatus(this.#name, runId, result.status, data)))
+		}
+		const query = `INSERT INTO ${this.#name} (run_id, status, status_data, updated_at) VALUES (?, ?, ?, toTimestamp(now()))`
+		await this.#execute(query, [runId, result.status, data])
+	}
+
+	/**
+	 * @param {string} runId
+	 * @returns {Promise<StatusRow | undefined>} `undefined` where there is no row
+	 */
+	async read(runId) {
+		const connection = nativeCassandra(this.#client)
+		if (connection) {
+			const text = await unwrap((await connection).readStatus(this.#name, runId))
+			if (text === null) return undefined
+			const { status, statusData } = JSON.parse(text)
+			return { status, result: parseResult(statusData) }
+		}
+		const query = `SELECT status, status_data FROM ${this.#name} WHERE run_id = ?`
+		const row = (await this.#execute(query, [runId])).first()
+		return row ? { status: String(row.get('status')), result: parseResult(row.get('status_data')) } : undefined
+	}
+}
