@@ -39,7 +39,7 @@ impl Default for TlsSettings {
     }
 }
 
-#[cfg(any(feature = "cassandra", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "cassandra", feature = "redis"))]
 mod pem {
     use openssl::pkey::{PKey, Private};
     use openssl::x509::X509;
@@ -69,6 +69,16 @@ mod pem {
             PKey::private_key_from_pem_passphrase(pem, passphrase.as_bytes())
                 .map(Some)
                 .map_err(|_| refused(service, "key", "is not a private key in PEM form, or the passphrase does not open it"))
+        }
+
+        /// Reads every certificate and the key, for clients that take the texts themselves.
+        ///
+        /// # Errors
+        /// `Option` naming the one that is wrong.
+        pub(crate) fn check(&self, service: &str) -> Result<(), FlowError> {
+            self.authorities(service)?;
+            self.client_chain(service)?;
+            self.private_key(service).map(drop)
         }
 
         /// The client certificate with its chain; empty when there is none.

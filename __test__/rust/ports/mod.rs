@@ -8,5 +8,6 @@ mod inbox;
 mod job_log;
 mod kafka;
 mod redis;
+mod redis_servers;
 mod services;
 mod status_store;

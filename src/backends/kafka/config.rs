@@ -53,8 +53,10 @@ pub struct KafkaSettings {
     /// Static membership: a restart within the session timeout moves no partitions.
     #[serde(default)]
     pub group_instance_id: Option<String>,
-    /// Milliseconds a produce waits for company. Measured: see `docs/decisions.md`.
-    #[serde(default)]
+    /// Milliseconds a produce waits for company, so that runs share requests. Measured in 64 chains of
+    /// acknowledged messages: 7 to 15 us of CPU each with 0.5, 9 to 70 us with 0, no gain above. Nothing on the
+    /// way of a run waits for it: successors start before their message is acknowledged (D4).
+    #[serde(default = "linger")]
     pub linger_ms: f64,
     /// Partitions of a job topic that this package creates; absent is the brokers' default.
     #[serde(default)]
@@ -141,6 +143,10 @@ fn heartbeat_interval() -> u32 {
     3_000
 }
 
+fn linger() -> f64 {
+    0.5
+}
+
 fn option_error(path: &str, problem: &str, fix: &str) -> FlowError {
     FlowError::Option { path: format!("options.kafka.{path}"), problem: problem.into(), fix: fix.into() }
 }
@@ -158,7 +164,7 @@ impl KafkaSettings {
             heartbeat_interval_ms: heartbeat_interval(),
             start_position: StartPosition::default(),
             group_instance_id: None,
-            linger_ms: 0.0,
+            linger_ms: linger(),
             topic_partitions: None,
             properties: BTreeMap::new(),
         }
@@ -175,6 +181,9 @@ impl KafkaSettings {
         }
         if self.heartbeat_interval_ms >= self.session_timeout_ms {
             return Err(option_error("heartbeatIntervalMs", "is not below sessionTimeoutMs", "Use about a third of sessionTimeoutMs"));
+        }
+        if let Some(tls) = &self.tls {
+            tls.check("kafka")?;
         }
         if self.tls.as_ref().is_some_and(|tls| tls.servername.is_some()) {
             return Err(option_error(
@@ -327,7 +336,7 @@ mod tests {
 
     #[test]
     fn reads_what_the_bridge_sends() {
-        let text = r#"{"brokers":["a:1","b:2"],"clientId":"me","tls":{"ca":"CA"},"sasl":{"mechanism":"scram-sha-256","username":"u","password":"pw"},
+        let text = r#"{"brokers":["a:1","b:2"],"clientId":"me","tls":{},"sasl":{"mechanism":"scram-sha-256","username":"u","password":"pw"},
             "sessionTimeoutMs":6000,"startPosition":"latest","properties":{"check.crcs":"true"},"unknown":1}"#;
         let settings: KafkaSettings = serde_json::from_str(text).unwrap();
         settings.check().unwrap();
@@ -337,7 +346,7 @@ mod tests {
             ("security.protocol", "sasl_ssl"),
             ("sasl.mechanism", "SCRAM-SHA-256"),
             ("sasl.password", "pw"),
-            ("ssl.ca.pem", "CA"),
+            ("enable.ssl.certificate.verification", "true"),
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "3000"),
             ("check.crcs", "true"),

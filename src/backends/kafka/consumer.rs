@@ -23,7 +23,7 @@ pub(super) const HOPS_HEADER: &str = "flowcraft-hops";
 /// Most messages handed over at once.
 const BATCH: usize = 1_000;
 /// How long a poll waits for a message. Bounds how fast a close is noticed, nothing else.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(100);
 /// Leaving the group, at the longest.
 const LEAVE_LIMIT: Duration = Duration::from_secs(8);
 /// How long `close` waits for the thread; beyond it the thread is left to itself.

@@ -32,6 +32,8 @@ const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(5);
 const START_ATTEMPTS: u32 = 6;
 /// The same trouble is reported again only after this time: librdkafka repeats its errors at its own pace.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+/// That all brokers are down is reported only when nothing was told of any of them for this long.
+const ALL_DOWN_PAUSE: Duration = Duration::from_secs(30);
 
 /// The librdkafka consumer of this group member.
 pub(super) type Member = BaseConsumer<Callbacks>;
@@ -148,11 +150,16 @@ impl Group {
         lock(&self.last_trouble).as_ref().filter(|(_, _, at)| at.elapsed() <= span).map(|(_, error, _)| error.clone())
     }
 
-    /// Reports a problem, unless the same one was reported a moment ago.
+    /// Reports a problem, unless the same one was reported a moment ago. That all brokers are down only
+    /// repeats, less precisely, what was told of each.
     pub(super) fn trouble(&self, code: Option<Code>, error: FlowError) {
         let fresh = {
             let mut last = lock(&self.last_trouble);
-            let fresh = code.is_none() || last.as_ref().is_none_or(|(known, _, at)| *known != code || at.elapsed() > TROUBLE_PAUSE);
+            let fresh = last.as_ref().is_none_or(|(known, _, at)| match code {
+                None => true,
+                Some(Code::AllBrokersDown) => at.elapsed() > ALL_DOWN_PAUSE,
+                Some(_) => *known != code || at.elapsed() > TROUBLE_PAUSE,
+            });
             if fresh {
                 *last = Some((code, error.clone(), Instant::now()));
             }

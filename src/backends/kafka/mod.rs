@@ -53,6 +53,8 @@ impl KafkaLog {
     /// # Errors
     /// `Option` when librdkafka refuses a setting.
     pub fn new(settings: KafkaSettings, topics: KafkaTopics, tokens: Option<Arc<dyn TokenSource>>, patience: Duration) -> Result<Self, FlowError> {
+        // Before librdkafka does it: without an exit handler, which would free what its threads still use.
+        openssl::init();
         settings.check()?;
         let settings = Arc::new(settings);
         let topics = Arc::new(topics);

@@ -22,7 +22,7 @@ use crate::ports::{DeadLetter, JobSink, OutboundJob, SendDone};
 
 /// How long one round of serving delivery reports takes; reports are served within it as they come. It
 /// bounds how long a full queue or a broken producer waits for its turn.
-const ROUND: Duration = Duration::from_millis(50);
+const ROUND: Duration = Duration::from_millis(100);
 /// What is buffered is sent within this time on close, or reported as failed.
 const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 /// How long `close` waits for the thread.
@@ -115,13 +115,13 @@ impl Lane {
         }
         let Some(client) = state.client.clone() else { return state.waiting.push_back(message) };
         // Under the lock, so that the sending order is the order of the calls; it never blocks.
-        if let Err((error, message)) = offer(&client, message) {
-            if error == Code::QueueFull {
-                state.waiting.push_back(message);
-            } else {
-                drop(state);
-                message.done.finish(Err(failed(&message.topic, error)));
-            }
+        let Err((error, message)) = offer(&client, message) else { return };
+        state.broken |= is_fatal(error);
+        if error == Code::QueueFull || state.broken {
+            state.waiting.push_back(message);
+        } else {
+            drop(state);
+            message.done.finish(Err(failed(&message.topic, error)));
         }
     }
 
@@ -131,7 +131,8 @@ impl Lane {
         let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
         let mut state = lock(&self.state);
         state.broken |= is_fatal(code);
-        let fell_out = is_fatal(code) || state.broken && matches!(code, Code::PurgeQueue | Code::PurgeInflight);
+        // Purged is only what a broken or a closing producer held.
+        let fell_out = is_fatal(code) || matches!(code, Code::PurgeQueue | Code::PurgeInflight);
         if fell_out && !state.closing {
             let headers = message.headers().map(rdkafka::message::BorrowedHeaders::detach);
             let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
@@ -150,7 +151,8 @@ impl Lane {
             let Some(message) = state.waiting.pop_front() else { break };
             match offer(&client, message) {
                 Ok(()) => {}
-                Err((Code::QueueFull, message)) => {
+                Err((error, message)) if error == Code::QueueFull || is_fatal(error) => {
+                    state.broken |= is_fatal(error);
                     state.waiting.push_front(message);
                     break;
                 }
@@ -170,8 +172,11 @@ fn is_fatal(code: Code) -> bool {
 }
 
 fn failed(topic: &str, code: Code) -> FlowError {
-    let retry = if matches!(code, Code::PurgeQueue | Code::PurgeInflight) { Retry::Later } else { errors::retry(code) };
-    FlowError::Store { service: Service::Kafka, operation: format!("sending to topic \"{topic}\""), cause: code.to_string(), retry }
+    let (cause, retry) = match code {
+        Code::PurgeQueue | Code::PurgeInflight => ("not acknowledged before the producer was closed".to_owned(), Retry::Later),
+        _ => (code.to_string(), errors::retry(code)),
+    };
+    FlowError::Store { service: Service::Kafka, operation: format!("sending to topic \"{topic}\""), cause, retry }
 }
 
 /// Puts a message into librdkafka's queue, or gives it back.
@@ -318,5 +323,114 @@ impl Drop for KafkaSink {
     /// Only signals: the thread sends what is left and ends by itself.
     fn drop(&mut self) {
         lock(&self.lane.state).closing = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! On librdkafka's own in-process brokers, which can be made to fail as real ones rarely do.
+
+    use std::ffi::CString;
+    use std::sync::mpsc;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::RDKafkaRespErr;
+
+    use super::*;
+
+    struct Broken {
+        sink: KafkaSink,
+        _brokers: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+        reports: mpsc::Receiver<Result<Option<(i32, i64)>, FlowError>>,
+        report: mpsc::Sender<Result<Option<(i32, i64)>, FlowError>>,
+    }
+
+    fn sink() -> Broken {
+        let brokers = MockCluster::new(1).unwrap();
+        brokers.create_topic("jobs", 3, 1).unwrap();
+        let settings = KafkaSettings::plain(vec![brokers.bootstrap_servers()]);
+        let topics = KafkaTopics { jobs: "jobs".into(), dead_letters: None, group: "g".into() };
+        let (report, reports) = mpsc::channel();
+        Broken { sink: KafkaSink::new(Arc::new(settings), Arc::new(topics), None).unwrap(), _brokers: brokers, reports, report }
+    }
+
+    impl Broken {
+        fn send(&self, number: usize) {
+            let report = self.report.clone();
+            let job = OutboundJob { run: format!("r{number}"), blueprint: "b".into(), node: "n".into(), hops: 0 };
+            self.sink.send(&job, Box::new(move |outcome| report.send(outcome).unwrap()));
+        }
+
+        fn outcomes(&self, count: usize) -> Vec<Result<Option<(i32, i64)>, FlowError>> {
+            (0..count).map(|_| self.reports.recv_timeout(Duration::from_secs(30)).unwrap()).collect()
+        }
+
+        #[allow(unsafe_code)]
+        fn break_producer(&self) {
+            let client = lock(&self.sink.lane.state).client.clone().unwrap();
+            let reason = CString::new("test").unwrap();
+            // SAFETY: the handle lives as long as `client`; the call takes a code and a C string.
+            unsafe {
+                rdkafka::bindings::rd_kafka_test_fatal_error(
+                    client.client().native_ptr(),
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    reason.as_ptr(),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_fatal_error_makes_a_new_producer_and_loses_nothing() {
+        let broken = sink();
+        broken.send(0);
+        broken.outcomes(1).remove(0).unwrap();
+        for round in 0..3 {
+            for number in 0..500 {
+                broken.send(number);
+            }
+            broken.break_producer();
+            for number in 500..1_000 {
+                broken.send(number);
+            }
+            let failed: Vec<_> = broken.outcomes(1_000).into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+            assert_eq!(failed, Vec::<String>::new(), "round {round}");
+        }
+    }
+
+    #[test]
+    fn transient_errors_are_repeated_and_permanent_ones_reported() {
+        let broken = sink();
+        broken.send(0);
+        broken.outcomes(1).remove(0).unwrap();
+        let produce = rdkafka::types::RDKafkaApiKey::Produce;
+        let passing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+        broken._brokers.request_errors(produce, &[passing, passing]);
+        broken.send(1);
+        broken.outcomes(1).remove(0).unwrap();
+        broken._brokers.request_errors(produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+        broken.send(2);
+        let error = broken.outcomes(1).remove(0).unwrap_err();
+        assert!(!error.retryable() && error.to_string().contains("jobs"), "{error}");
+        // Once the right is granted, sending goes on without a restart.
+        let granted = (0..50).any(|_| {
+            broken.send(3);
+            std::thread::sleep(Duration::from_millis(100));
+            broken.outcomes(1).remove(0).is_ok()
+        });
+        assert!(granted);
+    }
+
+    #[tokio::test]
+    async fn close_reports_every_message() {
+        let broken = sink();
+        for number in 0..1_000 {
+            broken.send(number);
+        }
+        broken.sink.close().await;
+        assert_eq!(broken.reports.try_iter().filter(Result::is_ok).count(), 1_000);
+        broken.send(0);
+        assert!(broken.outcomes(1).remove(0).is_err());
+        broken.sink.close().await;
     }
 }

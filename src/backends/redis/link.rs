@@ -175,10 +175,7 @@ pub(super) fn retry(error: &RedisError) -> Retry {
         ) => Retry::Later,
         ErrorKind::Server(_) => Retry::Never,
         // Out of memory, not enough replicas, persistence broken: states of the server that pass.
-        ErrorKind::Extension => match error.code() {
-            Some("OOM" | "NOREPLICAS" | "MISCONF" | "BUSY" | "UNBLOCKED") => Retry::Later,
-            _ => Retry::Never,
-        },
+        ErrorKind::Extension if matches!(error.code(), Some("OOM" | "NOREPLICAS" | "MISCONF" | "BUSY" | "UNBLOCKED")) => Retry::Later,
         _ if error.is_timeout() || error.is_connection_dropped() => Retry::Later,
         _ => Retry::Never,
     }
