@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { openCluster } from '../support/cluster.mjs'
+import { oracle } from '../support/differential.mjs'
 import { published, runInMemory } from '../support/oracle.mjs'
 import { arbitrarySpec, buildBlueprint, randomRuntime } from '../support/random-blueprints.mjs'
 import { comparable, withWorker } from './one-worker.mjs'
@@ -36,15 +37,17 @@ describe('G11: random blueprints', () => {
 			)
 			await withWorker(home, { ...randomRuntime(), blueprints }, { schedule: profile }, async (place) => {
 				// One after the other: bodies take turns of one event loop, whose order is that of memory only then.
-				for (const { blueprint, initial, ignore, hasAnyJoin, blueprints: children } of all) {
+				for (const one of all) {
+					const { blueprint, initial, ignore, blueprints: children } = one
+					// D6: where nodes race, eager may end as another order in memory would.
+					if (!(await oracle(one, profile))) continue
 					const options = { ...randomRuntime(), blueprints: children }
 					const expected = await runInMemory(structuredClone(blueprint), options, initial)
 					const runId = await place.startRun(blueprint, initial)
 					const { data } = await place.outcome(runId)
-					const errorSet = profile === 'eager' && hasAnyJoin
 					assert.deepEqual(
-						comparable(published(data, blueprint, initial), ignore, errorSet),
-						comparable(expected, ignore, errorSet),
+						comparable(published(data, blueprint, initial), ignore),
+						comparable(expected, ignore),
 						`BLUEPRINT_SEED=${seed}, ${blueprint.id} of ${profile}: ${JSON.stringify(blueprint)}`,
 					)
 				}
