@@ -253,7 +253,9 @@ export interface RunHandle {
 	 */
 	result(options?: { timeoutMs?: number }): Promise<RunResult>
 	/** See {@link KafkaAdapter.resumeWithAction}. */
-	resume(action?: string, output?: unknown): Promise<Set<string>>
+	resume(action?: string, output?: unknown, options?: { nodeId?: string }): Promise<Set<string>>
+	/** See {@link KafkaAdapter.cancel}. */
+	cancel(reason?: string): Promise<void>
 }
 
 /** State of a worker: `idle`, `starting`, `joining`, `running`, `draining`, `closed` or `failed`, and the engine's figures. */
@@ -324,13 +326,31 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	reconcile(runId: string): Promise<Set<string>>
 
 	/**
-	 * Lets a waiting run go on.
+	 * Lets a waiting node go on, on whichever worker has the run; this adapter need not be started. Fulfils when the
+	 * command is acknowledged by the topic. The first answer to a wait counts, others change nothing; one that comes
+	 * before its node waits is kept for it.
 	 *
 	 * @param action which edges of the waiting node to follow; default those without an action
-	 * @param output of the waiting node
-	 * @returns ids of the nodes that became due
+	 * @param output of the waiting node, at most 1,000,000 bytes as JSON; without it the node keeps what it has left
+	 * @param options.nodeId which node, where several wait; default the one that waits longest
+	 * @returns the node that it is for; empty where the run has ended, or nothing waits yet and none was named
+	 * @throws `ERR_RUN_UNKNOWN`, `ERR_JOB_TOO_LARGE`, `ERR_OPTION`
 	 */
-	resumeWithAction(runId: string, action?: string, output?: unknown): Promise<Set<string>>
+	resumeWithAction(
+		runId: string,
+		action?: string,
+		output?: unknown,
+		options?: { nodeId?: string },
+	): Promise<Set<string>>
+
+	/**
+	 * Ends a run with the status `cancelled`, on whichever worker has it; this adapter need not be started. Running nodes
+	 * get their abort signal. A run that ends by itself before that stays as it ended.
+	 *
+	 * @param reason for the status, and for the abort signal
+	 * @throws `ERR_RUN_UNKNOWN`, `ERR_OPTION`
+	 */
+	cancel(runId: string, reason?: string): Promise<void>
 
 	/** Rejects: override it to register webhooks. */
 	registerWebhookEndpoint(runId: string, nodeId: string): Promise<{ url: string; event: string }>

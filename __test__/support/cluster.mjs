@@ -30,6 +30,11 @@ export const SCHEMAS = {
 	},
 }
 
+/** The table of timers that belongs to a status table. */
+const TIMERS =
+	'topic text, shard int, bucket bigint, due_at timestamp, run_id text, node_id text, visit int, ' +
+	'PRIMARY KEY ((topic, shard, bucket), due_at, run_id, node_id)'
+
 const FINAL = new Set(['completed', 'failed', 'cancelled', 'awaiting'])
 const POLL_MS = 25
 /** As many rows as one status query asks for. */
@@ -355,6 +360,8 @@ async function makeTables(cassandra, { keyspace, contexts, statuses }, schema) {
 	)
 	await cassandra.execute(`CREATE TABLE ${keyspace}.${contexts} (${SCHEMAS[schema].contexts})`)
 	await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses} (${SCHEMAS[schema].statuses})`)
+	// Documented tables have none; nodes that sleep need it.
+	if (schema === 'full') await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses}_due (${TIMERS})`)
 }
 
 /**

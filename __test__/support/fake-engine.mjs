@@ -77,7 +77,8 @@ export class FakeEngine {
 		const generation = ++this.#generation
 		/** @type {any} */
 		const native = {}
-		for (const name of ['opened', 'refuse', 'step', 'drained']) {
+		native.timersMissing = () => null
+		for (const name of ['opened', 'refuse', 'step', 'drained', 'commandDone', 'refuseCommand']) {
 			native[name] = (/** @type {any[]} */ ...args) => this.#call(generation, name, args)
 		}
 		this.#sessions = this.#createSessions(native, () => {})

@@ -74,7 +74,8 @@ export function bareSessions(
 	const calls = []
 	/** @type {any} */
 	const native = {}
-	for (const name of ['opened', 'refuse', 'step', 'drained']) {
+	native.timersMissing = () => null
+	for (const name of ['opened', 'refuse', 'step', 'drained', 'commandDone', 'refuseCommand']) {
 		native[name] = (/** @type {any[]} */ ...args) => void calls.push([name, ...args])
 	}
 	/** @type {any[]} */

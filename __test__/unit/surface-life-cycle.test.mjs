@@ -67,6 +67,7 @@ describe('start', () => {
 		assert.deepEqual(config.kafka, {
 			kind: 'native',
 			settings: { brokers: ['127.0.0.1:9092'], startPosition: 'earliest' },
+			consume: true,
 		})
 		assert.equal(config.context.kind, 'native')
 		assert.deepEqual(config.context.settings.contactPoints, ['127.0.0.1:9042'])
@@ -393,7 +394,7 @@ describe('overridden members', () => {
 	it('processJobs: there is no consumer of ours, and its handler is the engine', async () => {
 		let handler
 		const { adapter, worker } = await startWith({ processJobs: (given) => void (handler = given) })
-		assert.deepEqual(worker.config.kafka, { kind: 'js' })
+		assert.deepEqual([worker.config.kafka.kind, worker.config.kafka.consume], ['native', false])
 		assert.ok(adapter.isRunning)
 		await handler(job)
 		assert.deepEqual(worker.calls, [['start'], ['submit', 'run', 'bp', 'a']])

@@ -8,6 +8,8 @@ pub mod secret;
 pub mod tables;
 pub mod tls;
 
+#[cfg(feature = "ffi")]
+pub mod bystander;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
 #[cfg(feature = "embedded")]

@@ -12,10 +12,13 @@ use super::leases::{LeaseTable, Permission};
 use super::worker::Event;
 use crate::kernel::error::FlowError;
 use crate::kernel::retry::Backoff;
+use crate::kernel::timer::Timer;
 use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StatusRecord};
 
 /// How often a withheld permission is looked at again.
 const WITHHELD_PAUSE: Duration = Duration::from_millis(20);
+/// How often brokers that could not be reached are asked again, for `health()` alone: librdkafka reconnects by itself.
+const KAFKA_PAUSE: Duration = Duration::from_secs(1);
 
 /// What every IO task needs.
 #[derive(Clone)]
@@ -82,6 +85,19 @@ impl Io {
         });
     }
 
+    /// Asks the brokers until one answers; [`Event::KafkaAnswers`] follows.
+    pub(super) fn look_for_kafka(&self) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            while !io.events.is_closed() {
+                tokio::time::sleep(KAFKA_PAUSE).await;
+                if io.ports.source.facts().await.is_ok() {
+                    return io.report(Event::KafkaAnswers);
+                }
+            }
+        });
+    }
+
     pub(super) fn find_end(&self, handle: u32, partition: i32) {
         let io = self.clone();
         tokio::spawn(async move {
@@ -100,6 +116,9 @@ impl Io {
                 return io.report(event);
             }
             let write = Arc::new(write);
+            if !io.put_timers(partition, &write).await {
+                return;
+            }
             let result = io.persist("context store", || io.permitted(partition, || io.ports.contexts.write(&write))).await;
             match result {
                 Ok(Some(())) => io.report(Event::Written(handle, Ok(()))),
@@ -107,6 +126,42 @@ impl Io {
                 Ok(None) => {}
                 Err(error) => io.report(Event::Written(handle, Err(error))),
             }
+        });
+    }
+
+    // Timers come before the step that parks their run (D5). False when the partition is not ours any more.
+    async fn put_timers(&self, partition: i32, write: &ContextWrite) -> bool {
+        let Some(timers) = &self.ports.timers else { return true };
+        for timer in &write.timers {
+            match self.persist("timers", || self.permitted(partition, || timers.put(timer))).await {
+                Ok(Some(())) => {}
+                Ok(None) => return false,
+                // Nothing that a repeat can mend: the run goes on, and the operator has the log.
+                Err(error) => {
+                    self.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] timer of node \"{}\" of run \"{}\" is lost: {error}", timer.node, timer.run));
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn find_timers(&self, partition: i32, epoch: u64, from_ms: i64, until_ms: i64) {
+        let Some(timers) = self.ports.timers.clone() else { return };
+        let io = self.clone();
+        tokio::spawn(async move {
+            match io.persist("timers", || timers.find(partition, from_ms, until_ms)).await {
+                Ok(found) => io.report(Event::TimersFound(partition, epoch, found, until_ms)),
+                Err(error) => io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] timers of partition {partition} cannot be read: {error}")),
+            }
+        });
+    }
+
+    /// Best effort: a timer that stays fires once more, and changes nothing.
+    pub(super) fn drop_timer(&self, timer: Timer) {
+        let Some(timers) = self.ports.timers.clone() else { return };
+        let io = self.clone();
+        tokio::spawn(async move {
+            let _ = io.persist("timers", || timers.delete(&timer)).await;
         });
     }
 

@@ -25,7 +25,7 @@ pub use shutdown::Report;
 pub use worker::{Command, Engine, start};
 
 use crate::kernel::machine;
-use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, StatusStore};
+use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, StatusStore, TimerStore};
 
 /// Everything the engine drives.
 #[derive(Clone)]
@@ -42,6 +42,10 @@ pub struct Ports {
     pub statuses: Arc<dyn StatusStore>,
     /// Leases; without it partitions are worked on as soon as they are assigned.
     pub coordination: Option<Arc<dyn Coordination>>,
+    /// Durable timers, where there is a place for them.
+    pub timers: Option<Arc<dyn TimerStore>>,
+    /// Why there is none, with what would make it; for nodes that need one.
+    pub timers_missing: String,
     /// The JavaScript sessions.
     pub executor: Arc<dyn Executor>,
     /// Logs, life cycle, hooks.

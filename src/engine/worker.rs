@@ -14,8 +14,9 @@ use super::{Ports, Settings, shutdown};
 use crate::kernel::error::FlowError;
 use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
-use crate::kernel::machine::{Action, Machine, Now, Step, VIRTUAL_PARTITION};
+use crate::kernel::machine::{self, Action, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
+use crate::kernel::timer::Timer;
 use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
 
 /// How often offsets are committed, at most.
@@ -39,6 +40,8 @@ pub(super) enum Event {
     Published(u32),
     EndFound(u32, Option<i64>),
     Facts(TopicFacts),
+    TimersFound(i32, u64, Vec<Timer>, i64),
+    KafkaAnswers,
     Sent(u64, Delivered),
     SendAgain(u64, OutboundJob, u32),
     Buried(u64),
@@ -56,6 +59,10 @@ pub enum Command {
     Step(u32, Box<Step>),
     /// A session has nothing running any more.
     Drained(u32),
+    /// A session found that a command changes nothing: handle, token.
+    CommandDone(u32, u32),
+    /// A session cannot make anything of a command: handle, token, code, reason.
+    CommandRefused(u32, u32, &'static str, String),
     /// A job handed in, with the id of its promise.
     Submit(u64, Job),
     /// JavaScript's `handleJob` settled.
@@ -93,6 +100,12 @@ impl Engine {
         self.ports.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
         let gone = |_| FlowError::NotRunning { state: "closed".into(), action: "enqueueJob".into() };
         receiver.await.map_err(gone)?.map(|_| ())
+    }
+
+    /// Why a node cannot have a durable timer, if it cannot.
+    #[must_use]
+    pub fn timers_missing(&self) -> Option<String> {
+        self.ports.timers.is_none().then(|| self.ports.timers_missing.clone())
     }
 
     /// Drains and stops; see [`shutdown`].
@@ -171,6 +184,8 @@ pub(super) struct Worker {
     revocations: Vec<Revocation>,
     handing_over: HashMap<u64, (RawMessage, String)>,
     joined: Option<oneshot::Sender<Result<(), FlowError>>>,
+    // An idle member gets nothing that would tell it that the brokers are back.
+    looking_for_kafka: bool,
     pub(super) stopping: Option<shutdown::Stopping>,
     ended: Option<Option<FlowError>>,
 }
@@ -187,9 +202,24 @@ impl Worker {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
         let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
-        let machine = Machine::new(settings.machine.clone(), partitions);
+        let timers = ports.timers.is_some();
+        let machine = Machine::new(machine::Config { timers, ..settings.machine.clone() }, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
-        Self { machine, ports, settings, board, keeper, io, events, revocations, handing_over, joined: Some(joined), stopping: None, ended: None }
+        Self {
+            machine,
+            ports,
+            settings,
+            board,
+            keeper,
+            io,
+            events,
+            revocations,
+            handing_over,
+            joined: Some(joined),
+            looking_for_kafka: false,
+            stopping: None,
+            ended: None,
+        }
     }
 
     pub(super) fn now(&self) -> Now {
@@ -259,6 +289,8 @@ impl Worker {
             Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
             Event::Published(handle) => self.machine.published(handle, now),
             Event::Facts(facts) => self.machine.set_partition_count(facts.partitions),
+            Event::TimersFound(partition, epoch, found, until_ms) => self.machine.timers_found(partition, epoch, found, until_ms),
+            Event::KafkaAnswers => self.kafka_works(),
             Event::EndFound(handle, end) => self.machine.end_found(handle, end),
             Event::Sent(token, delivered) => self.machine.sent(token, delivered),
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
@@ -297,6 +329,9 @@ impl Worker {
                 if self.board.trouble("kafka", error.code().as_str(), &error.to_string()) {
                     self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] {error}"));
                 }
+                if matches!(error, FlowError::Unreachable { .. }) && !std::mem::replace(&mut self.looking_for_kafka, true) {
+                    self.io.look_for_kafka();
+                }
             }
             SourceEvent::Ended(error) => {
                 if let Some(error) = &error {
@@ -307,8 +342,10 @@ impl Worker {
         }
     }
 
-    // What the brokers hand over says that they are there again; they tell of trouble only.
-    fn kafka_works(&self) {
+    // librdkafka tells of trouble only: what the brokers hand over, or an answer to a question, says that they are there
+    // again.
+    fn kafka_works(&mut self) {
+        self.looking_for_kafka = false;
         if self.board.well("kafka") {
             self.ports.host.log(LogLevel::Info, "[KafkaAdapter] kafka works again".to_owned());
         }
@@ -327,6 +364,8 @@ impl Worker {
             Command::Refused(handle, code, reason, status) => self.machine.refuse(handle, code, reason, status, now),
             Command::Step(handle, step) => self.machine.step(handle, *step, now),
             Command::Drained(handle) => self.machine.session_drained(handle),
+            Command::CommandDone(handle, token) => self.machine.command_done(handle, token),
+            Command::CommandRefused(handle, token, code, reason) => self.machine.command_refused(handle, token, code, reason),
             Command::Submit(submission, job) => self.machine.submit(submission, job),
             Command::Handled(token, result) => {
                 if let Some((message, run)) = self.handing_over.remove(&token) {
@@ -469,6 +508,8 @@ impl Worker {
             Action::Load { handle, run } => self.io.load(handle, run),
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
+            Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),
+            Action::DropTimer(timer) => self.io.drop_timer(timer),
             Action::FindEnd { handle, partition } => self.io.find_end(handle, partition),
             Action::Touch { run, partition, timestamp_micros } => self.io.touch(run, partition, timestamp_micros),
             Action::Send { token, job } => self.io.send(token, job, 0),

@@ -204,8 +204,8 @@ fn tuple<'env>(env: &'env Env, length: u32, kind: u32, handle: u32) -> napi::Res
 
 fn session_array<'env>(env: &'env Env, event: ToSession) -> napi::Result<Array<'env>> {
     match event {
-        ToSession::Open { handle, run, blueprint, nodes, entries, checkpoint, existed, more_may_come } => {
-            let mut out = tuple(env, 9, 1, handle)?;
+        ToSession::Open { handle, run, blueprint, nodes, commands, entries, checkpoint, existed, more_may_come } => {
+            let mut out = tuple(env, 11, 1, handle)?;
             out.set(2, run)?;
             out.set(3, blueprint)?;
             out.set(4, nodes)?;
@@ -213,6 +213,9 @@ fn session_array<'env>(env: &'env Env, event: ToSession) -> napi::Result<Array<'
             out.set(6, checkpoint)?;
             out.set(7, existed)?;
             out.set(8, more_may_come)?;
+            let (tokens, commands): (Vec<u32>, Vec<String>) = commands.into_iter().unzip();
+            out.set(9, tokens)?;
+            out.set(10, commands)?;
             Ok(out)
         }
         ToSession::Durable { handle, seq } => {
@@ -226,6 +229,12 @@ fn session_array<'env>(env: &'env Env, event: ToSession) -> napi::Result<Array<'
             Ok(out)
         }
         ToSession::Stray { handle, node } => text_event(env, 4, handle, node),
+        ToSession::Command { handle, token, command } => {
+            let mut out = tuple(env, 4, 13, handle)?;
+            out.set(2, token)?;
+            out.set(3, command)?;
+            Ok(out)
+        }
         ToSession::Abort { handle, reason } => text_event(env, 5, handle, reason),
         ToSession::Close { handle, reason } => text_event(env, 6, handle, reason),
         ToSession::Start { handle, visits } => {

@@ -41,9 +41,17 @@ pub struct WorkerConfig {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum KafkaConfig {
-    Native { settings: Box<KafkaSettings> },
+    Native {
+        settings: Box<KafkaSettings>,
+        /// Whether to join the group; without it jobs are handed in, and sent, only.
+        consume: bool,
+    },
     Js,
-    Embedded { name: String, partitions: Option<i32> },
+    Embedded {
+        name: String,
+        partitions: Option<i32>,
+        consume: bool,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,7 +122,7 @@ impl WorkerConfig {
             revoke_grace: Duration::from_millis(self.revoke_grace_ms.unwrap_or(5_000)),
             start_timeout: self.start_timeout_ms.map(Duration::from_millis),
             log_outcomes: !matches!(self.status, TableConfig::Js),
-            virtual_source: matches!(self.kafka, KafkaConfig::Js),
+            virtual_source: matches!(self.kafka, KafkaConfig::Js | KafkaConfig::Native { consume: false, .. } | KafkaConfig::Embedded { consume: false, .. }),
         }
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::bridge::{Bridge, BridgePort};
 use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerConfig};
 use super::token::JsTokens;
+use crate::backends::bystander::Bystander;
 use crate::backends::cassandra;
 use crate::backends::embedded::Cluster;
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
@@ -15,7 +16,7 @@ use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
 use crate::engine::{Ports, SystemClock};
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore};
+use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore, TimerStore};
 
 /// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,12 +33,19 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Port
     let (source, direct_sink) = job_log(config, bridge, patience)?;
     let sink = engine_sink(config, bridge, &direct_sink);
     let (contexts, statuses) = tables(config, bridge, patience).await?;
+    let timers = timers(config, patience).await?;
+    if let Err(missing) = &timers {
+        bridge.log(LogLevel::Warn, format!("[KafkaAdapter] {missing}"));
+    }
+    let (timers, timers_missing) = timers.map_or_else(|missing| (None, missing), |timers| (Some(timers), String::new()));
     Ok(Ports {
         source,
         sink,
         direct_sink,
         contexts,
         statuses,
+        timers,
+        timers_missing,
         coordination: coordination(config, bridge, patience).await?,
         executor: port.clone(),
         host: port,
@@ -55,7 +63,7 @@ struct SplitSink {
 #[async_trait]
 impl JobSink for SplitSink {
     fn send(&self, job: &OutboundJob, done: SendDone) {
-        if job.hops > 0 { self.rest.send(job, done) } else { self.jobs.send(job, done) }
+        if job.hops > 0 || job.command.is_some() { self.rest.send(job, done) } else { self.jobs.send(job, done) }
     }
 
     fn dead_letter(&self, letter: &DeadLetter, done: SendDone) {
@@ -73,18 +81,23 @@ type JobLog = (Arc<dyn JobSource>, Arc<dyn JobSink>);
 fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<JobLog, FlowError> {
     Ok(match &config.kafka {
         KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink(bridge)),
-        KafkaConfig::Native { settings } => {
+        KafkaConfig::Native { settings, consume } => {
             let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };
             // `start()` gives up at its limit without knowing why; the answer that names the broker comes before it.
             let patience = patience.saturating_sub((patience / 10).min(Duration::from_secs(1)));
             let log = KafkaLog::new((**settings).clone(), topics, Some(Arc::new(JsTokens::new(bridge.clone()))), patience)?;
-            (log.source, log.sink)
+            (joining(log.source, *consume), log.sink)
         }
-        KafkaConfig::Embedded { name, partitions } => {
+        KafkaConfig::Embedded { name, partitions, consume } => {
             let (cluster, partitions) = (Cluster::named(name), partitions.unwrap_or(EMBEDDED_PARTITIONS));
-            (cluster.source(&config.topic, &config.group_id, partitions), cluster.sink(&config.topic, partitions))
+            (joining(cluster.source(&config.topic, &config.group_id, partitions), *consume), cluster.sink(&config.topic, partitions))
         }
     })
+}
+
+// A process that only starts, resumes or is handed runs is no member of the group.
+fn joining(source: Arc<dyn JobSource>, consume: bool) -> Arc<dyn JobSource> {
+    if consume { source } else { Arc::new(Bystander(source)) }
 }
 
 fn js_sink(bridge: &Arc<Bridge>) -> Arc<JsSink> {
@@ -114,6 +127,14 @@ async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration)
         TableConfig::Embedded { name, table, .. } => Cluster::named(name).statuses(table),
     };
     Ok((contexts, statuses))
+}
+
+async fn timers(config: &WorkerConfig, patience: Duration) -> Result<Result<Arc<dyn TimerStore>, String>, FlowError> {
+    Ok(match &config.status {
+        TableConfig::Js => Err("the status table is driven through JavaScript: nodes that sleep, and retries that survive a restart, fail".to_owned()),
+        TableConfig::Native { settings, keyspace, table } => cassandra::connect_timers(settings, keyspace, table, &config.topic, patience).await?,
+        TableConfig::Embedded { name, .. } => Ok(Cluster::named(name).timers(&config.topic)),
+    })
 }
 
 async fn coordination(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<Option<Arc<dyn Coordination>>, FlowError> {

@@ -16,6 +16,7 @@ use crate::kernel::error::{Code, FlowError};
 use crate::kernel::job::Job;
 use crate::kernel::machine::Step;
 use crate::kernel::outcome::Outcome as RunOutcome;
+use crate::kernel::timer::Alarm;
 use crate::ports::OutboundJob;
 
 /// A worker: one topic, one group.
@@ -89,18 +90,45 @@ impl NativeWorker {
     #[napi]
     pub async fn enqueue(&self, run: String, blueprint: String, node: String) -> Outcome<()> {
         match self.engine() {
-            Some(engine) => engine.enqueue(OutboundJob { run, blueprint, node, hops: 0 }).await.into(),
+            Some(engine) => engine.enqueue(OutboundJob { run, blueprint, node, ..OutboundJob::default() }).await.into(),
             None => Outcome(Err(not_running("enqueueJob"))),
         }
     }
 
-    /// Runs a job handed in by JavaScript; resolves when it is completed.
+    /// Sends a command (raw JSON) to a run's owner; resolves when acknowledged.
     #[napi]
-    pub async fn submit(&self, run: String, blueprint: String, node: String) -> Outcome<()> {
+    pub async fn send_command(&self, run: String, command: String) -> Outcome<()> {
+        match self.engine() {
+            Some(engine) => engine.enqueue(OutboundJob { run, command: Some(command), ..OutboundJob::default() }).await.into(),
+            None => Outcome(Err(not_running("sendCommand"))),
+        }
+    }
+
+    /// What nodes that need a durable timer are told where there is no place for one; `null` where there is.
+    #[napi(catch_unwind)]
+    pub fn timers_missing(&self) -> Option<String> {
+        self.engine().and_then(|engine| engine.timers_missing())
+    }
+
+    /// A command of a session changes nothing.
+    #[napi(catch_unwind)]
+    pub fn command_done(&self, handle: u32, token: u32) {
+        self.command(Command::CommandDone(handle, token));
+    }
+
+    /// A session cannot make anything of a command.
+    #[napi(catch_unwind)]
+    pub fn refuse_command(&self, handle: u32, token: u32, code: String, reason: String) {
+        self.command(Command::CommandRefused(handle, token, known_code(&code), reason));
+    }
+
+    /// Runs a job or a command (raw JSON) handed in by JavaScript; resolves when it is completed.
+    #[napi]
+    pub async fn submit(&self, run: String, blueprint: String, node: String, command: Option<String>) -> Outcome<()> {
         let Some(engine) = self.engine() else { return Outcome(Err(not_running("handleJob"))) };
         let submission = self.next_submission.fetch_add(1, Ordering::Relaxed);
         let settled = self.bridge.expect(submission);
-        engine.command(Command::Submit(submission, Job { run, blueprint, node }));
+        engine.command(Command::Submit(submission, Job { run, blueprint, node, command }));
         settled.await.unwrap_or_else(|_| Err(not_running("handleJob"))).into()
     }
 
@@ -120,8 +148,7 @@ impl NativeWorker {
     /// A session cannot run its run.
     #[napi(catch_unwind)]
     pub fn refuse(&self, handle: u32, code: String, reason: String, status: Option<String>) {
-        let code = Code::ALL.iter().find(|known| known.as_str() == code).map_or(Code::Internal.as_str(), |known| known.as_str());
-        self.command(Command::Refused(handle, code, reason, status));
+        self.command(Command::Refused(handle, known_code(&code), reason, status));
     }
 
     /// A step commit.
@@ -136,9 +163,11 @@ impl NativeWorker {
         done: Vec<u32>,
         due_json: String,
         outcome_json: Option<String>,
+        extras_json: Option<String>,
     ) -> Result<()> {
         let outcome = outcome_json.map(|text| RunOutcome::parse(&text)).transpose().map_err(|error| napi::Error::from_reason(format!("outcome: {error}")))?;
-        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, outcome };
+        let StepExtras { applied, timers, parked } = extras(extras_json.as_deref())?;
+        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, parked, outcome };
         self.command(Command::Step(handle, Box::new(step)));
         Ok(())
     }
@@ -158,6 +187,24 @@ impl NativeWorker {
             engine.command(command);
         }
     }
+}
+
+// What few steps have.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StepExtras {
+    applied: Vec<u32>,
+    timers: Vec<Alarm>,
+    parked: bool,
+}
+
+fn extras(json: Option<&str>) -> Result<StepExtras> {
+    let parsed = json.map(serde_json::from_str).transpose();
+    parsed.map(Option::unwrap_or_default).map_err(|error| napi::Error::from_reason(format!("step extras: {error}")))
+}
+
+fn known_code(code: &str) -> &'static str {
+    Code::ALL.iter().find(|known| known.as_str() == code).map_or(Code::Internal.as_str(), |known| known.as_str())
 }
 
 fn due(json: &str) -> Result<Vec<(u32, String)>> {

@@ -22,7 +22,9 @@
  *   "errors": [...], "fallback": 1,
  *   "waiting": [["approve", 3]],      nodes that await, and their wave
  *   "details": { "approve": {...} },  their details
- *   "kept": [["approve", {...}]],     resumes that came before their wait
+ *   "kept": [["approve", {...}]],     resumes that came before their wait; under "" for whichever comes first
+ *   "alarms": [["nap", 1700000000000]], when timers wake nodes that await, milliseconds since the epoch
+ *   "commands": ["<id>"],             the last commands applied, so that a repeat changes nothing
  *   "base": 3,                        wave from which the cap of 10,000 counts
  *   "absent": ["k"],                  keys whose value is `undefined`
  *   "hidden": ["blueprintId"],        keys of ours that nodes do not see
@@ -58,6 +60,8 @@ export const CHECKPOINT_VERSION = 1
  * @property {[string, number][]} [waiting]
  * @property {Record<string, any>} [details]
  * @property {[string, import('./run-waits.js').Answer][]} [kept]
+ * @property {[string, number][]} [alarms]
+ * @property {string[]} [commands]
  * @property {number} [base]
  * @property {string[]} [absent]
  * @property {string[]} [hidden]

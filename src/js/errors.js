@@ -23,10 +23,12 @@ export const Code = Object.freeze({
 	RunExists: 'ERR_RUN_EXISTS',
 	/** `result()` waited as long as it was told to. */
 	ResultTimeout: 'ERR_RESULT_TIMEOUT',
-	/** The run does not wait for anything. */
-	NotAwaiting: 'ERR_NOT_AWAITING',
-	/** The native engine in use does not offer this operation. */
-	Unsupported: 'ERR_UNSUPPORTED',
+	/** A run that is to be resumed or cancelled has no row. */
+	RunUnknown: 'ERR_RUN_UNKNOWN',
+	/** A command is of a kind that this worker does not know. */
+	CommandUnknown: 'ERR_COMMAND_UNKNOWN',
+	/** A keyspace, table or column is missing. */
+	SchemaMissing: 'ERR_SCHEMA_MISSING',
 	/** A job message is not JSON. */
 	JobNotJson: 'ERR_JOB_NOT_JSON',
 	/** A job message is JSON but not an object. */

@@ -127,6 +127,7 @@ const coordinationOperations = (store) => ({
  */
 const jobOperations = ({ hooks, source, token }) => ({
 	'sink.send': ({ run, blueprint, node }) => hooks.enqueueJob({ runId: run, blueprintId: blueprint, nodeId: node }),
+	'sink.command': ({ run, command }) => source?.sendCommand(run, command),
 	'sink.deadLetter': ({ key, value, ...letter }) =>
 		source?.deadLetter({
 			key: bytes(key),

@@ -109,7 +109,8 @@ export class JsSource {
 		if (!message.value) return
 		const job = await this.#decode(delivery, message.value)
 		if (!job) return
-		logger.info(`[KafkaAdapter] ==> [P${partition}] Picked up job for Node: ${job.nodeId}, Run: ${job.runId}`)
+		const what = job.command ? 'command' : `job for Node: ${job.nodeId}`
+		logger.info(`[KafkaAdapter] ==> [P${partition}] Picked up ${what}, Run: ${job.runId}`)
 		try {
 			await handler(job)
 		} catch (error) {
@@ -121,7 +122,7 @@ export class JsSource {
 	/**
 	 * @param {Delivery} delivery
 	 * @param {Uint8Array} value
-	 * @returns {Promise<JobPayload | undefined>} `undefined`: nobody can process it, it went to the dead letters
+	 * @returns {Promise<import('./job-message.js').Received | undefined>} `undefined`: nobody can process it, it went to the dead letters
 	 */
 	async #decode({ topic, partition, message }, value) {
 		try {
@@ -139,6 +140,17 @@ export class JsSource {
 	async send(job) {
 		await this.connectProducer()
 		await this.produce(job)
+	}
+
+	/**
+	 * @param {string} runId
+	 * @param {string} command raw JSON
+	 */
+	async sendCommand(runId, command) {
+		await this.connectProducer()
+		const { producer, topic } = this.#ends()
+		const value = `{"runId":${JSON.stringify(runId)},"command":${command}}`
+		await present(producer).send({ topic, messages: [{ key: runId, value }] })
 	}
 
 	/** @param {JobPayload} job through a producer that is connected already */

@@ -3,7 +3,7 @@
  */
 import { BaseDistributedAdapter } from 'flowcraft'
 import { CassandraContext } from './cassandra-context.js'
-import { Code, KafkaAdapterError, optionError } from './errors.js'
+import { optionError } from './errors.js'
 import { isBareJob } from './job-message.js'
 import { LifeCycle } from './life-cycle.js'
 import { checkClients, isKafkaLike } from './native-config.js'
@@ -12,8 +12,10 @@ import { readOptions } from './options.js'
 import { seen } from './promises.js'
 import { reconcileRun } from './reconcile.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
+import { cancelRun, resumeRun } from './run-control.js'
 import { RunHandle, startRun } from './run-handle.js'
 import { StatusTable } from './status-table.js'
+import { codecOf } from './stored-values.js'
 
 /**
  * @typedef {import('flowcraft').JobPayload} JobPayload
@@ -245,13 +247,35 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	}
 
 	/**
+	 * Lets a node that awaits go on, on whichever worker has the run. Needs no started worker.
+	 *
 	 * @param {string} runId
-	 * @param {string} [_action]
-	 * @param {unknown} [_output]
+	 * @param {string} [action]
+	 * @param {unknown} [output]
+	 * @param {{ nodeId?: string }} [options]
 	 * @returns {Promise<Set<string>>}
 	 */
-	async resumeWithAction(runId, _action, _output) {
-		throw new KafkaAdapterError(Code.Unsupported, `run "${runId}" cannot be resumed by this engine yet`)
+	async resumeWithAction(runId, action, output, options) {
+		return resumeRun(this.#controlHost(), runId, action, output, options)
+	}
+
+	/**
+	 * Ends a run as `cancelled`, on whichever worker has it. Needs no started worker.
+	 *
+	 * @param {string} runId
+	 * @param {string} [reason]
+	 */
+	async cancel(runId, reason) {
+		await cancelRun(this.#controlHost(), runId, reason)
+	}
+
+	/** @returns {import('./run-control.js').ControlHost} */
+	#controlHost() {
+		return {
+			createContext: (runId) => this.createContext(runId),
+			send: (runId, command) => this.#life.sendCommand(runId, command),
+			codec: () => codecOf(this.runtime),
+		}
 	}
 
 	/**
@@ -273,13 +297,25 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		return new RunHandle(this.#runHost(), runId)
 	}
 
+	/**
+	 * A subclass sees the jobs of a start as any other.
+	 *
+	 * @param {JobPayload} job
+	 */
+	async #sendStart(job) {
+		const isPlain = !this.#overrides().enqueueJob && !this.isRunning
+		await (isPlain ? this.#life.send(job) : this.enqueueJob(job))
+	}
+
 	/** @returns {import('./run-handle.js').RunHost} */
 	#runHost() {
 		return {
 			blueprints: this.#blueprints,
 			hooks: this.#hooks(),
 			readStatus: (runId) => this.#statuses.read(runId),
-			resume: (runId, action, output) => this.resumeWithAction(runId, action, output),
+			send: (job) => this.#sendStart(job),
+			resume: (runId, ...answer) => this.resumeWithAction(runId, ...answer),
+			cancel: (runId, reason) => this.cancel(runId, reason),
 		}
 	}
 }

@@ -145,6 +145,7 @@ export class LifeCycle {
 			config,
 			ports: createPorts({ hooks, store: host.store, source: this.#source, token: () => token }),
 			logger: host.logger(),
+			holdsProcess: this.#consumes || host.overrides().processJobs,
 			onState: (state, detail) => this.#follow(worker, state, detail),
 			sessions: {
 				runtime: host.runtime,
@@ -239,6 +240,21 @@ export class LifeCycle {
 	/** @returns {WorkerHealth} */
 	health() {
 		return this.#worker?.health() ?? this.#lastState
+	}
+
+	/** @param {JobPayload} job also without a worker of ours */
+	async send(job) {
+		const worker = await this.engine(this.#consumes)
+		await (this.#isThroughJs ? this.#source.send(job) : worker.enqueue(job))
+	}
+
+	/**
+	 * @param {string} runId
+	 * @param {string} command raw JSON
+	 */
+	async sendCommand(runId, command) {
+		const worker = await this.engine(this.#consumes)
+		await (this.#isThroughJs ? this.#source.sendCommand(runId, command) : worker.sendCommand(runId, command))
 	}
 
 	/**

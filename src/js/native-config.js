@@ -79,8 +79,9 @@ const refuseSetting = (path, unsupported) => {
  */
 const kafkaPart = async (plan) => {
 	const { kafka } = plan.settings
-	if (plan.overrides.processJobs && !plan.consumes) return { part: THROUGH_JS }
-	if (isEmbedded(kafka)) return { part: { kind: 'embedded', name: kafka.embedded } }
+	// The user's consumer and producer do it, where there are any.
+	if (plan.overrides.processJobs && !plan.consumes && isKafkaLike(kafka)) return { part: THROUGH_JS }
+	if (isEmbedded(kafka)) return { part: { kind: 'embedded', name: kafka.embedded, consume: plan.consumes } }
 	const reading = isGenuineKafka(kafka)
 		? await readKafka(kafka)
 		: isKafkaSettings(kafka)
@@ -90,7 +91,7 @@ const kafkaPart = async (plan) => {
 	if (!reading?.settings) return { part: detour(plan, kafka, 'options.kafka', reading?.unsupported) }
 	const { startPosition, topicPartitions } = plan.settings
 	const settings = { ...reading.settings, startPosition, ...(topicPartitions ? { topicPartitions } : {}) }
-	return { part: { kind: 'native', settings }, token: reading.token }
+	return { part: { kind: 'native', settings, consume: plan.consumes }, token: reading.token }
 }
 
 /**

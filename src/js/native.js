@@ -16,14 +16,18 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(handle: number, dueJson: string) => void} opened
  * @property {(handle: number, code: string, reason: string, status: string | null) => void} refuse
  * @property {(handle: number, seq: number, changes: string[], checkpoint: string, done: number[], dueJson: string,
- *   outcomeJson: string | null) => void} step
+ *   outcomeJson: string | null, extrasJson?: string) => void} step
+ * @property {(handle: number, token: number) => void} commandDone
+ * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
+ * @property {() => string | null} timersMissing
+ * @property {(runId: string, command: string) => Promise<void | Failure>} sendCommand
  * @property {(requestId: number, error: string | null, result: string | null) => void} reply
  * @property {() => Promise<void | Failure>} start
  * @property {(deadlineMs: number) => Promise<string | Failure>} stop the report, JSON
  * @property {() => string | null} health JSON; `null` before the engine is up
  * @property {(handle: number) => void} drained
  * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} enqueue
- * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} submit
+ * @property {(runId: string, blueprintId: string, nodeId: string, command?: string) => Promise<void | Failure>} submit
  *
  * @typedef {object} NativeCassandra
  * @property {(table: string, runId: string) => Promise<string | null | Failure>} readContext

@@ -11,6 +11,7 @@
  *    it: nodes without incoming edges that are only fallbacks. Those do not run.
  * 4. Else a message for another node of the blueprint is a hand-made restart: the run is adopted.
  * 5. Messages for nodes that the blueprint does not have are refused when nothing else brought the run here.
+ * 6. A command alone begins a run that nobody has begun, as its start messages would: they are on their way.
  *
  * Adopted: due is what the messages say, now and later; what has an `_outputs.*` key counts as completed, and a message
  * for it is not executed again, only its successors are found.
@@ -49,7 +50,8 @@ export function openRun(catalog, context, { blueprintId, nodeIds, entries, check
 		return refuse(
 			'ERR_BLUEPRINT_UNKNOWN',
 			`Blueprint with ID '${id}' not found in the worker's runtime registry.`,
-			'failed',
+			// A command says nothing about the run's blueprint.
+			nodeIds.length > 0 ? 'failed' : null,
 		)
 	}
 	context.load(entries, checkpoint)
@@ -74,10 +76,11 @@ export function openRun(catalog, context, { blueprintId, nodeIds, entries, check
  * @returns {{ opening: Opening } | { refusal: Refusal }}
  */
 function firstContact(context, entry, blueprintId, asked, known) {
-	if (known.length === 0 && !entry.problem) {
+	if (asked.length > 0 && known.length === 0 && !entry.problem) {
 		return refuse('ERR_NODE_UNKNOWN', `Node '${asked[0]}' not found in blueprint '${blueprintId}'.`, 'failed')
 	}
-	const fresh = !begunByWorkers(context, entry, blueprintId) && known.some((nodeId) => entry.entryNodes.has(nodeId))
+	const isStart = asked.length === 0 || known.some((nodeId) => entry.entryNodes.has(nodeId))
+	const fresh = isStart && !begunByWorkers(context, entry, blueprintId)
 	return { opening: { entry, blueprintId, kind: fresh || entry.problem ? 'fresh' : 'adopted', nodeIds: known } }
 }
 

@@ -110,6 +110,12 @@ export function quiescentOutcome(state, context) {
 	}
 }
 
+/** How a run ends that somebody cancels: as memory ends one whose signal is aborted. @param {string} [reason] @returns {Outcome} */
+export function cancelledOutcome(reason) {
+	const payload = { context: {}, serializedContext: '{}', status: /** @type {const} */ ('cancelled') }
+	return { status: 'cancelled', ...(reason === undefined ? undefined : { reason }), payload }
+}
+
 /** @param {any} error what the processing threw */
 export function isCancellation(error) {
 	return (
@@ -124,9 +130,7 @@ export function isCancellation(error) {
  * @returns {Outcome}
  */
 export function rejectedOutcome(error) {
-	if (isCancellation(error)) {
-		return { status: 'cancelled', payload: { context: {}, serializedContext: '{}', status: 'cancelled' } }
-	}
+	if (isCancellation(error)) return cancelledOutcome()
 	return { status: 'failed', reason: messageOf(error), payload: null }
 }
 

@@ -16,7 +16,9 @@ import { Code, KafkaAdapterError, optionError } from './errors.js'
  * @property {Record<string, import('flowcraft').WorkflowBlueprint>} blueprints
  * @property {Omit<import('./js-ports.js').Hooks, 'handle'>} hooks
  * @property {(runId: string) => Promise<StatusRow | undefined>} readStatus
- * @property {(runId: string, action: string | undefined, output: unknown) => Promise<Set<string>>} resume
+ * @property {(job: import('flowcraft').JobPayload) => Promise<void>} send
+ * @property {(runId: string, action?: string, output?: unknown, options?: { nodeId?: string }) => Promise<Set<string>>} resume
+ * @property {(runId: string, reason?: string) => Promise<void>} cancel
  */
 
 const FINAL = new Set(['completed', 'failed', 'cancelled', 'stalled'])
@@ -61,9 +63,15 @@ export class RunHandle {
 	/**
 	 * @param {string} [action] which edges of the waiting node to follow
 	 * @param {unknown} [output] of the waiting node
+	 * @param {{ nodeId?: string }} [options] which node, where several wait
 	 */
-	async resume(action, output) {
-		return this.#host.resume(this.runId, action, output)
+	async resume(action, output, options) {
+		return this.#host.resume(this.runId, action, output, options)
+	}
+
+	/** @param {string} [reason] */
+	async cancel(reason) {
+		await this.#host.cancel(this.runId, reason)
 	}
 
 	/**
@@ -134,6 +142,6 @@ export const startRun = async (host, blueprintId, initialContext, { runId = rand
 	if (context.patch) await context.patch(operations)
 	else for (const { key, value } of operations) await context.set(key, value)
 	await host.hooks.touchStatus(runId)
-	for (const nodeId of ready) await host.hooks.enqueueJob({ runId, blueprintId, nodeId })
+	for (const nodeId of ready) await host.send({ runId, blueprintId, nodeId })
 	return new RunHandle(host, runId)
 }

@@ -5,13 +5,24 @@
  */
 import { executeBatch, processResults } from 'flowcraft'
 import { adoptRun } from './adoption.js'
+import { Code, KafkaAdapterError } from './errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
-import { messageOf, quiescentOutcome, recordError, rejectedOutcome, reviveError, serializedPayload } from './outcome.js'
+import { parseCommand } from './command-messages.js'
+import {
+	cancelledOutcome,
+	messageOf,
+	quiescentOutcome,
+	recordError,
+	rejectedOutcome,
+	reviveError,
+	serializedPayload,
+} from './outcome.js'
 import { VisitContext } from './run-context.js'
+import { RunCommands } from './run-commands.js'
 import { RunEvents } from './run-events.js'
 import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
-import { RunWaits, isSubflow, resumeSubflow } from './run-waits.js'
+import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
 import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
@@ -47,7 +58,10 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {(handle: number, dueJson: string) => void} opened
  * @property {(handle: number, code: string, reason: string, status: string | null) => void} refuse
  * @property {(handle: number, seq: number, changes: string[], checkpoint: string, done: number[], dueJson: string,
- *   outcomeJson: string | null) => void} step
+ *   outcomeJson: string | null, extrasJson?: string) => void} step
+ * @property {(handle: number, token: number) => void} commandDone
+ * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
+ * @property {() => string | null} timersMissing why nodes cannot have durable timers here, and what to do
  * @property {(handle: number) => void} drained
  */
 
@@ -74,6 +88,7 @@ export class RunSession {
 	#router
 	#events
 	#waits = new RunWaits()
+	#commands = new RunCommands()
 	#lastVisit = 0
 	/** Results processed so far. */
 	#results = 0
@@ -173,6 +188,7 @@ export class RunSession {
 		}
 		if (checkpoint.fallback) this.state.markFallbackExecuted()
 		this.#waits.restore(checkpoint)
+		this.#commands.restore(checkpoint)
 		this.#fresh = reviveVisits(due, this.graph)
 		for (const visit of this.#fresh) this.visits.set(visit.number, visit)
 		this.#lastVisit = checkpoint.last
@@ -183,13 +199,20 @@ export class RunSession {
 		this.#schedule.restore(checkpoint)
 	}
 
-	/** Answers the opening and goes to work. */
-	open() {
+	/**
+	 * Answers the opening and goes to work.
+	 * @param {{ token: number, text: string }[]} [commands] that wait for the run
+	 */
+	open(commands = []) {
 		const due = this.#fresh
 		this.#fresh = []
 		this.#env.native.opened(this.#handle, dueJson(due))
-		if (this.#outcome) this.#repeatOutcome(this.#outcome)
-		else this.#work(due)
+		if (!this.#outcome || this.#outcome.status === 'awaiting') {
+			for (const { token, text } of commands) this.#accept(token, text)
+		}
+		if (this.#outcome && !this.#commands.waiting) return this.#repeatOutcome(this.#outcome)
+		this.#outcome = undefined
+		this.#work(due)
 	}
 
 	/**
@@ -247,6 +270,7 @@ export class RunSession {
 		} catch (error) {
 			settled = rejected(visit.nodeId, error)
 		}
+		settled = this.#refuseTimers(visit.nodeId, state, settled)
 		visit.end(settled, state.marked)
 		this.#leave(visit)
 		if (this.closed || this.#ended) return
@@ -255,6 +279,21 @@ export class RunSession {
 		this.#schedule.settled(visit)
 		this.#settled.push(visit)
 		this.#pump()
+	}
+
+	/**
+	 * A node that sleeps where nothing can wake it would never go on.
+	 * @param {string} nodeId
+	 * @param {VisitState} state
+	 * @param {Settled} settled
+	 */
+	#refuseTimers(nodeId, state, settled) {
+		const sleepers = [...(state.marked ?? [])].filter((marked) => this.#alarmOf(marked) !== undefined)
+		const missing = sleepers.length > 0 ? this.#env.native.timersMissing() : null
+		if (missing === null) return settled
+		for (const sleeper of sleepers) this.state.clearAwaiting(sleeper)
+		state.marked = undefined
+		return rejected(nodeId, new KafkaAdapterError(Code.SchemaMissing, missing))
 	}
 
 	/** @param {Visit} visit */
@@ -300,7 +339,7 @@ export class RunSession {
 				await this.#recordSome()
 				if (this.closed || this.#ended) return
 				this.#commit(this.#quiescent ? quiescentOutcome(this.state, this.#context) : undefined)
-			} while (this.#settled.length > 0 || this.#answers.length > 0)
+			} while (this.#settled.length > 0 || this.#answers.length > 0 || this.#commands.waiting)
 		} catch (error) {
 			this.#reject(error)
 		} finally {
@@ -310,6 +349,10 @@ export class RunSession {
 	}
 
 	async #recordSome() {
+		for (let received = this.#commands.shift(); received; received = this.#commands.shift()) {
+			await this.#apply(received)
+			if (this.#ended) return
+		}
 		while (this.#answers.length > 0) {
 			const answer = /** @type {Answer & { nodeId: string }} */ (this.#answers.shift())
 			this.#answering = answer.nodeId
@@ -375,6 +418,55 @@ export class RunSession {
 		return this.visits.size === 0 && this.#schedule.idle && !this.#moreMayCome
 	}
 
+	// Commands.
+
+	/** @param {number} token @param {string} text */
+	command(token, text) {
+		// What comes after the outcome opens the run again.
+		if (!this.closed && !this.#ended && this.#accept(token, text)) this.#pump()
+	}
+
+	/** @param {number} token @param {string} text @returns {boolean} whether there is something to apply */
+	#accept(token, text) {
+		const { native } = this.#env
+		try {
+			const command = parseCommand(text)
+			if (this.#isEffective(command)) {
+				this.#commands.push({ token, command })
+				return true
+			}
+			native.commandDone(this.#handle, token)
+		} catch (error) {
+			native.refuseCommand(
+				this.#handle,
+				token,
+				/** @type {any} */ (error).code ?? 'ERR_COMMAND_UNKNOWN',
+				messageOf(error),
+			)
+		}
+		return false
+	}
+
+	/** The first command for the visit of a wait counts. @param {import('./command-messages.js').RunCommand} command */
+	#isEffective({ id, kind, nodeId = this.#waits.first ?? ANY, wave, at }) {
+		if (kind === 'wake') return this.#waits.alarmOf(nodeId) === at && !this.#commands.answers(nodeId)
+		if (this.#commands.isRepeat(id)) return false
+		if (kind === 'cancel') return true
+		if (wave !== undefined && this.#waits.waveOf(nodeId) !== wave) return false
+		return !this.#commands.answers(nodeId) && this.#mayAnswer(nodeId)
+	}
+
+	/** @param {import('./run-commands.js').Received} received */
+	async #apply(received) {
+		const { kind, nodeId = this.#waits.first ?? ANY, action, output, reason } = received.command
+		this.#commands.applied(received)
+		if (kind === 'cancel') return this.#endEarly(cancelledOutcome(reason), reason ?? 'the run was cancelled')
+		this.#answering = nodeId
+		const value = output === undefined ? undefined : this.#env.codec.decode(JSON.stringify(output))
+		await this.#answer({ nodeId, action, output: value, ...(kind === 'wake' ? { timer: true } : undefined) })
+		this.#answering = undefined
+	}
+
 	// Waits.
 
 	/** @param {string} nodeId */
@@ -384,8 +476,14 @@ export class RunSession {
 
 	/** @param {string} nodeId @param {number} wave */
 	async #beginWait(nodeId, wave) {
-		const early = this.#waits.begin(nodeId, wave)
+		const early = this.#waits.begin(nodeId, wave, this.#alarmOf(nodeId))
 		if (early) await this.#answer({ ...early, nodeId })
+	}
+
+	/** @param {string} nodeId */
+	#alarmOf(nodeId) {
+		const child = this.#context.read(`_subflowState.${nodeId}`)
+		return alarmOf(this.state, child, this.#env.runtime.serializer, nodeId)
 	}
 
 	/**
@@ -407,12 +505,13 @@ export class RunSession {
 	#mayAnswer(nodeId) {
 		if (this.#answering === nodeId || this.#answers.some((other) => other.nodeId === nodeId)) return false
 		if (this.#waits.has(nodeId)) return true
+		if (nodeId === ANY) return !this.#waits.isAnswered(ANY)
 		const isDone = this.#ended || this.graph.completed.has(nodeId) || this.#waits.isAnswered(nodeId)
 		return !isDone && this.graph.node(nodeId) !== undefined
 	}
 
 	/** @param {Answer & { nodeId: string }} answer */
-	async #answer({ nodeId, action, output }) {
+	async #answer({ nodeId, action, output, timer }) {
 		const asked = this.#waits.end(nodeId)
 		if (asked === undefined) {
 			this.#waits.keep(nodeId, { action, output })
@@ -428,7 +527,7 @@ export class RunSession {
 			isSubflow(node && this.#env.runtime.registry.get(node.uses)) &&
 			this.#context.contains(`_subflowState.${nodeId}`)
 		) {
-			this.newVisit(nodeId, wave).answer = { action, output }
+			this.newVisit(nodeId, wave).answer = { action, output, timer }
 			await this.#schedule.admitReady(held, nodeId)
 			return
 		}
@@ -461,7 +560,15 @@ export class RunSession {
 			done,
 			dueJson(due),
 			outcome ? this.#outcomeJson(outcome) : null,
+			...this.#extras(),
 		)
+	}
+
+	/** What few steps have. @returns {[] | [string]} */
+	#extras() {
+		const applied = this.#commands.take()
+		const timers = this.#waits.takeAlarms()
+		return applied.length + timers.length === 0 ? [] : [JSON.stringify({ applied, timers })]
 	}
 
 	/**
@@ -471,6 +578,15 @@ export class RunSession {
 	#reject(error) {
 		if (this.closed || this.#ended) return
 		this.#env.logger.error(`[KafkaAdapter] Run '${this.#runId}' ended: ${messageOf(error)}`)
+		this.#endEarly(rejectedOutcome(error), 'the run has ended')
+	}
+
+	/**
+	 * Ends the run whatever is due or runs in it.
+	 * @param {Outcome} outcome
+	 * @param {string} reason for the nodes that run
+	 */
+	#endEarly(outcome, reason) {
 		const dropped = [...this.visits.values()]
 		for (const { context } of dropped) if (context) this.#context.record(context)
 		this.visits.clear()
@@ -478,8 +594,8 @@ export class RunSession {
 		this.#settled = []
 		this.#answers = []
 		this.#recorded.push(...dropped)
-		this.#commit(rejectedOutcome(error))
-		this.#signalAbort('the run has ended')
+		this.#commit(outcome)
+		this.#signalAbort(reason)
 	}
 
 	/** @returns {Checkpoint} */
@@ -516,6 +632,7 @@ export class RunSession {
 		checkpoint.absent = unlessEmpty([...this.#context.absentKeys()])
 		checkpoint.adopted = this.#isAdopted ? 1 : undefined
 		this.#waits.write(checkpoint)
+		this.#commands.write(checkpoint)
 		if (state.isAwaiting()) checkpoint.details = detailsOf(state)
 		this.#schedule.write(checkpoint)
 	}

@@ -9,7 +9,7 @@ import { messageOf } from './outcome.js'
 import { Permits } from './permits.js'
 import { RunContext } from './run-context.js'
 import { RunSession } from './run-session.js'
-import { createValueCodec } from './stored-values.js'
+import { codecOf } from './stored-values.js'
 
 const OPEN = 1
 const DURABLE = 2
@@ -20,6 +20,7 @@ const CLOSE = 6
 const START = 10
 const DRAIN = 11
 const ALL_SEEN = 12
+const COMMAND = 13
 
 /**
  * @typedef {object} SessionOptions
@@ -54,8 +55,7 @@ export function createSessions({
 	const sessions = new Map()
 	const catalog = createBlueprintCatalog(runtime)
 	const permits = new Permits(options.maxConcurrentJobs ?? 256)
-	const userSerializer = /** @type {any} */ (runtime).container ? runtime.serializer : runtime.options?.serializer
-	const codec = createValueCodec(userSerializer)
+	const codec = codecOf(runtime)
 	const { eventBus, serializer, evaluator, middleware, dependencies } = runtime
 	/** @type {import('./run-session.js').SessionEnvironment} */
 	const env = {
@@ -77,7 +77,7 @@ export function createSessions({
 	}
 
 	/** @param {any[]} event */
-	function open([, handle, runId, blueprintId, nodeIds, entries, checkpoint, , moreMayCome]) {
+	function open([, handle, runId, blueprintId, nodeIds, entries, checkpoint, , moreMayCome, tokens = [], texts = []]) {
 		try {
 			const context = new RunContext(codec, (key, error) =>
 				logger.warn(
@@ -92,7 +92,7 @@ export function createSessions({
 			}
 			const session = new RunSession(env, { handle, runId, context, opening: answer.opening, moreMayCome })
 			sessions.set(handle, session)
-			session.open()
+			session.open(tokens.map((/** @type {number} */ token, /** @type {number} */ at) => ({ token, text: texts[at] })))
 		} catch (error) {
 			sessions.delete(handle)
 			native.refuse(handle, 'ERR_STATE_CORRUPT', `The run cannot be opened: ${messageOf(error)}`, null)
@@ -101,7 +101,7 @@ export function createSessions({
 
 	/** @param {any[]} event */
 	function dispatch(event) {
-		const [kind, handle, detail] = event
+		const [kind, handle, detail, more] = event
 		if (kind === OPEN) return open(event)
 		if (kind > CLOSE && kind < START) return fallback(event)
 		const session = sessions.get(handle)
@@ -112,6 +112,7 @@ export function createSessions({
 		else if (kind === ABORT) session.abort(detail)
 		else if (kind === ALL_SEEN) session.allSeen()
 		else if (kind === START) session.startVisits(detail)
+		else if (kind === COMMAND) session.command(detail, more)
 		else if (kind === DRAIN) session.drain()
 		else if (kind === CLOSE) {
 			sessions.delete(handle)

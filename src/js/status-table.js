@@ -75,7 +75,9 @@ export class StatusTable {
 			const text = await unwrap((await connection).readStatus(this.#name, runId))
 			if (text === null) return undefined
 			const { status, statusData } = JSON.parse(text)
-			return { status, result: parseResult(statusData) }
+			const result = parseResult(statusData)
+			// Without a column of its own the status stands in the result, and a row without one is a run's first touch.
+			return { status: status ?? result?.status ?? 'running', result }
 		}
 		const query = `SELECT status, status_data FROM ${this.#name} WHERE run_id = ?`
 		const row = (await this.#execute(query, [runId])).first()

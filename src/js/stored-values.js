@@ -24,6 +24,15 @@ const MAX_PLAIN_DEPTH = 200
  */
 
 /**
+ * @param {import('flowcraft').FlowRuntime<any, any>} runtime
+ * @returns {ValueCodec} of its serializer, where the user gave one
+ */
+export function codecOf(runtime) {
+	const isFromContainer = /** @type {any} */ (runtime).container
+	return createValueCodec(isFromContainer ? runtime.serializer : runtime.options?.serializer)
+}
+
+/**
  * @param {Serializer | undefined} serializer
  * @returns {ValueCodec}
  */

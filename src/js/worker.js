@@ -15,6 +15,7 @@ import { createSessions } from './sessions.js'
  * @property {Record<string, unknown>} config for the engine, see docs/bridge.md
  * @property {Ports} ports
  * @property {ILogger} logger
+ * @property {boolean} holdsProcess whether the process stays for it: a worker goes on until it is stopped
  * @property {(state: string, detail: unknown) => void} onState
  * @property {Omit<Parameters<typeof createSessions>[0], 'native' | 'logger' | 'fallback'>} sessions
  */
@@ -75,7 +76,7 @@ export class Worker {
 
 	/** Fulfils once the group is joined. */
 	async start() {
-		this.#release = holdProcess()
+		if (this.#parts.holdsProcess) this.#release = holdProcess()
 		this.#started = unwrap(this.#native.start())
 		try {
 			await this.#started
@@ -118,9 +119,18 @@ export class Worker {
 		await unwrap(this.#native.enqueue(runId, blueprintId, nodeId))
 	}
 
-	/** @param {import('flowcraft').JobPayload} job */
-	async submit({ runId, blueprintId, nodeId }) {
-		await unwrap(this.#native.submit(runId, blueprintId, nodeId))
+	/**
+	 * @param {string} runId
+	 * @param {string} command raw JSON
+	 */
+	async sendCommand(runId, command) {
+		await unwrap(this.#native.sendCommand(runId, command))
+	}
+
+	/** @param {import('./job-message.js').Received} job */
+	async submit({ runId, blueprintId, nodeId, command }) {
+		const text = command === undefined ? [] : [JSON.stringify(command)]
+		await unwrap(this.#native.submit(runId, blueprintId ?? '', nodeId ?? '', ...text))
 	}
 
 	/** @param {BridgeEvent} event */

@@ -1,6 +1,7 @@
 //! The values the kernel is told and the values it asks for. The port traits speak in them.
 
 use super::document::Entry;
+use super::timer::Timer;
 
 /// A consumed message, undecoded.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +21,8 @@ pub struct RawMessage {
     pub timestamp_ms: Option<i64>,
 }
 
-/// A job to be sent to the topic: key = run id, value = `{"runId","blueprintId","nodeId"}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A job or a command to be sent to the topic; the key is the run id ([`crate::kernel::job`]).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutboundJob {
     /// Run id.
     pub run: String,
@@ -29,6 +30,8 @@ pub struct OutboundJob {
     pub blueprint: String,
     /// Node id.
     pub node: String,
+    /// Raw JSON of a command (D12); blueprint and node are then empty.
+    pub command: Option<String>,
     /// Hops so far; 0 sends no header.
     pub hops: u32,
 }
@@ -70,6 +73,8 @@ pub struct ContextWrite {
     /// Client timestamp of the write, microseconds since the epoch. A repeat of the write carries
     /// the same one.
     pub timestamp_micros: i64,
+    /// Timers that must be durable before this write is: it parks what they wake.
+    pub timers: Vec<Timer>,
 }
 
 /// A status row to write.
@@ -99,6 +104,8 @@ pub enum ToSession {
         blueprint: String,
         /// Node ids of the messages that wait for this run.
         nodes: Vec<String>,
+        /// Commands that wait for this run: token and raw JSON.
+        commands: Vec<(u32, String)>,
         /// Keys and raw JSON values of the stored document, without the reserved key.
         entries: Vec<Entry>,
         /// Raw JSON of the stored checkpoint, if the run has one.
@@ -129,6 +136,15 @@ pub enum ToSession {
         handle: u32,
         /// Node id.
         node: String,
+    },
+    /// A command for an open session; it answers by a step that applies it, or that it changes nothing.
+    Command {
+        /// Session handle.
+        handle: u32,
+        /// To be named in the answer.
+        token: u32,
+        /// Raw JSON.
+        command: String,
     },
     /// Nodes get their abort signal; what they return is recorded if it still can be.
     Abort {

@@ -252,6 +252,10 @@ codes! {
     BlueprintVersion = "ERR_BLUEPRINT_VERSION",
     /// The job names a node its blueprint does not have.
     NodeUnknown = "ERR_NODE_UNKNOWN",
+    /// A command names a run that has no row.
+    RunUnknown = "ERR_RUN_UNKNOWN",
+    /// A command is of a kind that this worker does not know.
+    CommandUnknown = "ERR_COMMAND_UNKNOWN",
     /// Stored context is not a JSON object.
     StateCorrupt = "ERR_STATE_CORRUPT",
     /// Value or document above the limit.

@@ -13,4 +13,5 @@ pub mod outcome;
 pub mod partition;
 pub mod retry;
 pub mod time;
+pub mod timer;
 pub mod timestamps;

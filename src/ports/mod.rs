@@ -7,6 +7,7 @@ mod coordination;
 mod executor;
 mod job_log;
 mod status_store;
+mod timer_store;
 
 pub use clock::{Clock, Moment};
 pub use context_store::ContextStore;
@@ -14,5 +15,6 @@ pub use coordination::Coordination;
 pub use executor::{Executor, Host, LogLevel};
 pub use job_log::{Delivered, JobSink, JobSource, SendDone, SourceEvent, SourceHandle, TopicFacts};
 pub use status_store::StatusStore;
+pub use timer_store::TimerStore;
 
 pub use crate::kernel::effects::{ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};

@@ -8,6 +8,7 @@ mod settings;
 mod standalone;
 mod statements;
 mod status_store;
+mod timers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ pub use settings::CassandraSettings;
 pub use standalone::StandaloneTables;
 
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, StatusStore};
+use crate::ports::{ContextStore, StatusStore, TimerStore};
 
 /// Both stores of a worker, on one session.
 pub struct CassandraStores {
@@ -68,4 +69,23 @@ pub async fn connect_statuses(
     let found = schema::inspect_status(&session, &name).await?;
     let store = status_store::CassandraStatuses::prepare(session, &name, found.columns).await?;
     Ok((Arc::new(store), found.warnings))
+}
+
+/// The timers beside a status table, or why there are none and what would make them.
+///
+/// # Errors
+/// As [`CassandraStores::connect`].
+pub async fn connect_timers(
+    settings: &CassandraSettings,
+    keyspace: &str,
+    status_table: &str,
+    topic: &str,
+    patience: Duration,
+) -> Result<Result<Arc<dyn TimerStore>, String>, FlowError> {
+    let table = schema::TableName::new(keyspace, status_table, "statusTableName")?.timers();
+    let session = session::shared(settings, Instant::now() + patience).await?;
+    match schema::inspect_timers(&session, &table).await? {
+        Ok(()) => Ok(Ok(Arc::new(timers::CassandraTimers::prepare(session, &table, topic).await?))),
+        Err(missing) => Ok(Err(missing)),
+    }
 }

@@ -34,6 +34,11 @@ impl TableName {
         Self::new(keyspace, table, "tableName")
     }
 
+    /// The table of timers that belongs to this status table.
+    pub(super) fn timers(&self) -> Self {
+        Self { keyspace: self.keyspace.clone(), table: format!("{}_due", self.table) }
+    }
+
     pub(super) fn keyspace(&self) -> &str {
         &self.keyspace
     }
@@ -108,6 +113,25 @@ pub(super) async fn inspect_status(session: &SharedSession, status: &TableName) 
     let found = columns(session, status, statements::example_status_table(status)).await?;
     let columns = status_columns(&found).ok_or_else(|| unknown(status, statements::example_status_table(status)))?;
     Ok(Inspection { columns, warnings: warnings(status, columns) })
+}
+
+/// Looks for the table of timers beside the status table.
+///
+/// # Errors
+/// What nodes that need a timer are told, with the statement that makes the table; or `Store` when the question failed.
+pub(super) async fn inspect_timers(session: &SharedSession, timers: &TableName) -> Result<Result<(), String>, FlowError> {
+    let example = statements::example_timer_table(timers);
+    match columns(session, timers, example.clone()).await {
+        Ok(found) => {
+            const NEEDED: [&str; 7] = ["topic", "shard", "bucket", "due_at", "run_id", "node_id", "visit"];
+            let usable = NEEDED.iter().all(|name| found.iter().any(|column| column.name == *name));
+            Ok(usable.then_some(()).ok_or_else(|| format!("table \"{timers}\" is not the table of timers. Drop it, and create it with: {example}")))
+        }
+        Err(FlowError::SchemaMissing { .. }) => {
+            Ok(Err(format!("table \"{timers}\" is missing: nodes that sleep, and retries that survive a restart, fail without it. Create it with: {example}")))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn unknown(table: &TableName, statement: String) -> FlowError {

@@ -56,6 +56,36 @@ pub(super) fn stalled_runs(table: &TableName) -> String {
     format!("SELECT run_id FROM {table} WHERE status = ? AND updated_at < ? ALLOW FILTERING")
 }
 
+/// Once per sleep, long back-off or other alarm of a node, before the step that parks its run.
+pub(super) fn put_timer(table: &TableName) -> String {
+    format!("INSERT INTO {table} (topic, shard, bucket, due_at, run_id, node_id, visit) VALUES (?, ?, ?, ?, ?, ?, ?)")
+}
+
+/// Once per timer, after the step that it led to.
+pub(super) fn delete_timer(table: &TableName) -> String {
+    format!("DELETE FROM {table} WHERE topic = ? AND shard = ? AND bucket = ? AND due_at = ? AND run_id = ? AND node_id = ?")
+}
+
+/// Per assigned partition and hour with timers; then about twice in ten minutes for each partition.
+pub(super) fn find_timers(table: &TableName) -> String {
+    format!("SELECT due_at, run_id, node_id, visit FROM {table} WHERE topic = ? AND shard = ? AND bucket = ? AND due_at >= ? AND due_at < ?")
+}
+
+/// Per hour that has passed since a partition's timers were read last.
+pub(super) fn any_timer(table: &TableName) -> String {
+    format!("SELECT run_id FROM {table} WHERE topic = ? AND shard = ? AND bucket = ? LIMIT 1")
+}
+
+/// With each reading of a partition's timers: where it begins.
+pub(super) fn timer_cursor(table: &TableName) -> String {
+    format!("SELECT visit FROM {table} WHERE topic = ? AND shard = ? AND bucket = ? LIMIT 1")
+}
+
+/// When the reading of a partition's timers moved on by an hour.
+pub(super) fn keep_timer_cursor(table: &TableName) -> String {
+    format!("INSERT INTO {table} (topic, shard, bucket, due_at, run_id, node_id, visit) VALUES (?, ?, ?, 0, '', '', ?)")
+}
+
 /// Once per start: does the keyspace exist?
 pub(super) const FIND_KEYSPACE: &str = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
 
@@ -75,6 +105,14 @@ pub(super) fn example_context_table(table: &TableName) -> String {
 /// Never sent: for the error about a missing or unusable status table.
 pub(super) fn example_status_table(table: &TableName) -> String {
     format!("CREATE TABLE {table} (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)")
+}
+
+/// Never sent by workers: for the warning about a missing table of timers.
+pub(super) fn example_timer_table(table: &TableName) -> String {
+    format!(
+        "CREATE TABLE {table} (topic text, shard int, bucket bigint, due_at timestamp, run_id text, node_id text, visit int, \
+         PRIMARY KEY ((topic, shard, bucket), due_at, run_id, node_id))"
+    )
 }
 
 /// Never sent: for the warning about a missing column.

@@ -285,7 +285,7 @@ impl EmbeddedSink {
 impl JobSink for EmbeddedSink {
     fn send(&self, job: &OutboundJob, done: SendDone) {
         done(self.refuse_when_closed().map(|()| {
-            let value = job::encode(&job.run, &job.blueprint, &job.node).into_bytes();
+            let value = job::encode(job).into_bytes();
             let partition = home_partition(job.run.as_bytes(), self.topic.partitions());
             Some(self.topic.append(partition, Some(job.run.as_bytes().to_vec()), Some(value), job.hops))
         }));

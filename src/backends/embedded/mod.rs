@@ -10,6 +10,7 @@ mod log;
 mod member;
 mod standalone;
 mod tables;
+mod timers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -21,9 +22,10 @@ pub use tables::{ContextRow, StatusRow};
 use self::coordination::{EmbeddedCoordination, Entries};
 use self::log::Topic;
 use self::tables::{ContextTable, StatusTable};
+use self::timers::EmbeddedTimers;
 use super::lock;
 use crate::kernel::partition::home_partition;
-use crate::ports::{Clock, ContextStore, Coordination, RawMessage, StatusStore};
+use crate::ports::{Clock, ContextStore, Coordination, RawMessage, StatusStore, TimerStore};
 
 /// Partitions of a topic whose creator names no number.
 pub const DEFAULT_PARTITIONS: i32 = 4;
@@ -37,6 +39,7 @@ pub struct Cluster {
     contexts: Mutex<HashMap<String, Arc<ContextTable>>>,
     statuses: Mutex<HashMap<String, Arc<StatusTable>>>,
     entries: Arc<Entries>,
+    timers: Mutex<HashMap<String, Arc<EmbeddedTimers>>>,
 }
 
 impl Cluster {
@@ -78,6 +81,12 @@ impl Cluster {
     #[must_use]
     pub fn statuses(&self, table: &str) -> Arc<dyn StatusStore> {
         self.status_table(table)
+    }
+
+    /// The timers of a topic.
+    #[must_use]
+    pub fn timers(&self, topic: &str) -> Arc<dyn TimerStore> {
+        Arc::clone(lock(&self.timers).entry(topic.to_owned()).or_default()) as Arc<dyn TimerStore>
     }
 
     /// The keys, which expire by this clock.

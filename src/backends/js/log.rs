@@ -62,7 +62,10 @@ impl JsSink {
 #[async_trait]
 impl JobSink for JsSink {
     fn send(&self, job: &OutboundJob, done: SendDone) {
-        self.call("sink.send", json!({ "run": job.run, "blueprint": job.blueprint, "node": job.node }).to_string(), done);
+        match &job.command {
+            Some(command) => self.call("sink.command", json!({ "run": job.run, "command": command }).to_string(), done),
+            None => self.call("sink.send", json!({ "run": job.run, "blueprint": job.blueprint, "node": job.node }).to_string(), done),
+        }
     }
 
     fn dead_letter(&self, letter: &DeadLetter, done: SendDone) {

@@ -302,7 +302,7 @@ fn letter_headers(letter: &DeadLetter, topic: &str) -> OwnedHeaders {
 #[async_trait]
 impl JobSink for KafkaSink {
     fn send(&self, job: &OutboundJob, done: SendDone) {
-        let value = job::encode(&job.run, &job.blueprint, &job.node).into_bytes();
+        let value = job::encode(job).into_bytes();
         let headers = (job.hops > 0).then(|| with(OwnedHeaders::new_with_capacity(1), HOPS_HEADER, &job.hops.to_string()));
         self.submit(&self.jobs, Some(job.run.as_bytes().to_vec()), Some(value), headers, done);
     }
@@ -357,7 +357,7 @@ mod tests {
     impl Broken {
         fn send(&self, number: usize) {
             let report = self.report.clone();
-            let job = OutboundJob { run: format!("r{number}"), blueprint: "b".into(), node: "n".into(), hops: 0 };
+            let job = OutboundJob { run: format!("r{number}"), blueprint: "b".into(), node: "n".into(), ..OutboundJob::default() };
             self.sink.send(&job, Box::new(move |outcome| report.send(outcome).unwrap()));
         }
 

@@ -97,7 +97,7 @@ impl Machine {
             self.pending.insert(token, anchor);
             return self.actions.push(Action::Send { token, job: outbound(job, message.hops + 1) });
         }
-        if self.config.hand_over {
+        if self.config.hand_over && job.command.is_none() {
             let token = self.token();
             self.pending.insert(token, anchor);
             return self.actions.push(Action::HandOver { token, job: outbound(job, 0), message });
@@ -144,10 +144,14 @@ impl Machine {
     }
 
     // The anchor is held once by the caller; that hold is passed on or released here.
-    fn deliver(&mut self, job: Job, partition: i32, anchor: Anchor, message: Option<Box<RawMessage>>) {
+    pub(super) fn deliver(&mut self, job: Job, partition: i32, anchor: Anchor, message: Option<Box<RawMessage>>) {
         let Some(handle) = self.by_id.get(&job.run).copied() else {
             if self.ended.ids.contains(&job.run) {
                 self.counters.stale += 1;
+                let anchor = match job.command {
+                    Some(text) => self.finish_command(&job.run, &super::PendingCommand { anchor, text, message }),
+                    None => anchor,
+                };
                 return self.release(anchor);
             }
             return self.enlist(job, partition, anchor, message);
@@ -155,9 +159,13 @@ impl Machine {
         let Some(run) = self.runs.get_mut(&handle) else { return self.release(anchor) };
         match run.phase {
             Phase::Waiting | Phase::Loading | Phase::Opening => {
-                run.waiting.push(WaitingMessage { node: job.node, anchor, message });
+                if run.blueprint.is_empty() {
+                    run.blueprint = job.blueprint;
+                }
+                run.waiting.push(WaitingMessage { node: job.node, command: job.command, anchor, message });
                 self.waiting_messages += 1;
             }
+            Phase::Open | Phase::Ending if job.command.is_some() => self.command(handle, job.command.unwrap_or_default(), anchor, message),
             Phase::Ending => {
                 self.counters.stale += 1;
                 self.release(anchor);
@@ -180,8 +188,10 @@ impl Machine {
                 blueprint: job.blueprint,
                 partition,
                 phase: Phase::Waiting,
-                waiting: vec![WaitingMessage { node: job.node, anchor, message }],
+                waiting: vec![WaitingMessage { node: job.node, command: job.command, anchor, message }],
                 visits: std::collections::HashMap::new(),
+                commands: std::collections::HashMap::new(),
+                parked: false,
                 document: Document::default(),
                 checkpoint: String::new(),
                 clock: WriteClock::default(),
@@ -265,5 +275,5 @@ pub(super) fn submission_of(anchor: Anchor) -> Option<u64> {
 }
 
 fn outbound(job: Job, hops: u32) -> OutboundJob {
-    OutboundJob { run: job.run, blueprint: job.blueprint, node: job.node, hops }
+    OutboundJob { run: job.run, blueprint: job.blueprint, node: job.node, command: job.command, hops }
 }

@@ -11,12 +11,14 @@
 //! own on the topic. When nobody holds an anchor any more, its offset is complete. So a run with
 //! anything due always has an uncompleted message (G5), with and without successor messages.
 
+mod commands;
 mod intake;
 mod partitions;
 mod runs;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -27,6 +29,7 @@ use super::error::FlowError;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use super::time::Moment;
+use super::timer::{Alarm, Timer};
 use super::timestamps::WriteClock;
 
 /// The partition of runs that do not come from a partitioned log (a JavaScript job source).
@@ -62,6 +65,8 @@ pub struct Config {
     pub touch_every: Duration,
     /// An open copy older than this is checked against the store before it is written over (D8).
     pub verify_after: Duration,
+    /// Whether there is a place for durable timers.
+    pub timers: bool,
 }
 
 impl Default for Config {
@@ -78,6 +83,7 @@ impl Default for Config {
             touch_first: Duration::from_secs(1),
             touch_every: Duration::from_secs(30),
             verify_after: Duration::from_millis(100),
+            timers: false,
         }
     }
 }
@@ -186,6 +192,20 @@ pub enum Action {
         /// Partition.
         partition: i32,
     },
+    /// Read the timers of a partition from one time to another (milliseconds since the epoch); answer with
+    /// [`Machine::timers_found`].
+    FindTimers {
+        /// Partition.
+        partition: i32,
+        /// Its assignment, for the answer.
+        epoch: u64,
+        /// From this time on; 0 is the beginning.
+        from_ms: i64,
+        /// Before this time.
+        until_ms: i64,
+    },
+    /// Delete a timer that has done its work.
+    DropTimer(Timer),
     /// Stop fetching.
     Pause(Vec<i32>),
     /// Go on fetching.
@@ -242,6 +262,7 @@ struct Partition {
     // holders, too: it may be all that brings its run back.
     holds: HashMap<i64, u32>,
     runs: HashSet<u32>,
+    timers: timers::Timers,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -258,8 +279,18 @@ enum Phase {
 
 #[derive(Debug)]
 struct WaitingMessage {
+    // Empty for a command.
     node: String,
+    command: Option<String>,
     anchor: Anchor,
+    message: Option<Box<RawMessage>>,
+}
+
+// A command that a session has not answered.
+#[derive(Debug)]
+struct PendingCommand {
+    anchor: Anchor,
+    text: String,
     message: Option<Box<RawMessage>>,
 }
 
@@ -292,6 +323,12 @@ pub struct Step {
     pub done: Vec<u32>,
     /// Visits that became due.
     pub due: Vec<(u32, String)>,
+    /// Tokens of commands applied.
+    pub applied: Vec<u32>,
+    /// Timers to be durable before the step is.
+    pub timers: Vec<Alarm>,
+    /// Nothing is due before one of the run's timers: it may leave the memory.
+    pub parked: bool,
     /// Set when nothing is due any more.
     pub outcome: Option<Outcome>,
 }
@@ -302,6 +339,8 @@ struct Batch {
     changes: Vec<(String, Option<String>)>,
     done: Vec<u32>,
     due: Vec<u32>,
+    applied: Vec<u32>,
+    timers: Vec<Timer>,
     outcome: Option<Outcome>,
     // Nothing differs from what is stored.
     unchanged: bool,
@@ -329,6 +368,9 @@ struct Run {
     phase: Phase,
     waiting: Vec<WaitingMessage>,
     visits: HashMap<u32, Visit>,
+    commands: HashMap<u32, PendingCommand>,
+    // Its session said that nothing is due before a timer.
+    parked: bool,
     document: Document,
     checkpoint: String,
     clock: WriteClock,
@@ -401,6 +443,7 @@ pub struct Machine {
     submissions: HashMap<u64, u32>,
     next_handle: u32,
     next_token: u64,
+    next_command: u32,
     next_epoch: u64,
     actions: Vec<Action>,
     counters: Counters,
@@ -429,6 +472,7 @@ impl Machine {
             submissions: HashMap::new(),
             next_handle: 1,
             next_token: 1,
+            next_command: 1,
             next_epoch: 1,
             actions: Vec::new(),
             counters: Counters::default(),

@@ -14,7 +14,15 @@ impl Machine {
         self.next_epoch += 1;
         self.partitions.insert(
             partition,
-            Partition { epoch, state: PartitionState::Leasing, ledger: Ledger::default(), aside: Vec::new(), holds: HashMap::new(), runs: HashSet::new() },
+            Partition {
+                epoch,
+                state: PartitionState::Leasing,
+                ledger: Ledger::default(),
+                aside: Vec::new(),
+                holds: HashMap::new(),
+                runs: HashSet::new(),
+                timers: super::timers::Timers::default(),
+            },
         );
         if self.paused && partition != VIRTUAL_PARTITION {
             self.actions.push(Action::Pause(vec![partition]));

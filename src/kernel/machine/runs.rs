@@ -30,6 +30,10 @@ impl Machine {
             Err(error) => return self.refuse(handle, error.code().as_str(), error.to_string(), None, now),
         };
         let existed = stored.is_some();
+        if !existed && run.waiting.iter().all(|waiting| waiting.command.is_some()) {
+            let reason = "The run has no row in the context table".to_owned();
+            return self.refuse(handle, Code::RunUnknown.as_str(), reason, None, now);
+        }
         let write_micros = stored.as_ref().and_then(|row| row.write_micros);
         let parsed = match stored {
             None => Ok(Default::default()),
@@ -51,13 +55,20 @@ impl Machine {
         run.opened_at = now.moment;
         run.verified_at = now.moment;
         self.loaded_bytes += run.document.bytes();
-        let more_may_come = begun_elsewhere(stored.checkpoint.as_deref(), &run.document);
+        let (more_may_come, blueprint) = origin(stored.checkpoint.as_deref(), &run.document);
+        // Commands do not name it; a checkpoint stands above what a message says.
+        if run.blueprint.is_empty() || stored.checkpoint.is_some() {
+            run.blueprint = blueprint.unwrap_or_else(|| std::mem::take(&mut run.blueprint));
+        }
         let partition = run.partition;
         if more_may_come {
             run.adoption = Adoption::Asking;
         }
+        let commands = self.take_commands(handle);
+        let Some(run) = self.runs.get_mut(&handle) else { return };
         let event = ToSession::Open {
             handle,
+            commands,
             run: run.id.clone(),
             blueprint: run.blueprint.clone(),
             nodes: run.waiting.iter().map(|waiting| waiting.node.clone()).collect(),
@@ -102,6 +113,12 @@ impl Machine {
     pub fn opened(&mut self, handle: u32, due: Vec<(u32, String)>) {
         let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Opening) else { return };
         run.phase = Phase::Open;
+        // What came while the session opened.
+        let late = self.take_commands(handle);
+        for (token, command) in late {
+            self.tell(ToSession::Command { handle, token, command });
+        }
+        let Some(run) = self.runs.get_mut(&handle) else { return };
         let waiting = std::mem::take(&mut run.waiting);
         self.waiting_messages -= waiting.len();
         let anchors: Vec<Anchor> = waiting.iter().map(|message| message.anchor).collect();
@@ -123,7 +140,12 @@ impl Machine {
             run.visits.insert(number, Visit { node, anchors: anchors.clone(), durable: true, asked, submissions, ..Visit::default() });
         }
         let count = run.visits.len();
-        for anchor in &anchors {
+        // Commands bring a run here, too; each keeps its own hold until it is answered.
+        let commands: Vec<Anchor> = run.commands.values().map(|command| command.anchor).collect();
+        for visit in run.visits.values_mut() {
+            visit.anchors.extend_from_slice(&commands);
+        }
+        for anchor in anchors.iter().chain(&commands) {
             (0..count).for_each(|_| self.hold(*anchor));
         }
         self.release_all(anchors);
@@ -160,16 +182,21 @@ impl Machine {
         let id = run.id.clone();
         let blueprint = run.blueprint.clone();
         let mut letters: Vec<(Anchor, RawMessage)> = Vec::new();
+        let mut commands: Vec<super::PendingCommand> = run.commands.drain().map(|(_, command)| command).collect();
         for waiting in std::mem::take(&mut run.waiting) {
             self.waiting_messages -= 1;
-            let rebuilt = || rebuild(&id, &blueprint, &waiting.node, waiting.anchor);
-            letters.push((waiting.anchor, waiting.message.map_or_else(rebuilt, |message| *message)));
+            if let Some(text) = waiting.command {
+                commands.push(super::PendingCommand { anchor: waiting.anchor, text, message: waiting.message });
+                continue;
+            }
+            let rebuild = || rebuilt(&id, &blueprint, &waiting.node, None, waiting.anchor);
+            letters.push((waiting.anchor, waiting.message.map_or_else(rebuild, |message| *message)));
         }
         let mut seen = std::collections::HashSet::new();
         let mut spare = std::mem::take(&mut run.anchors);
         for visit in run.visits.values_mut() {
             for anchor in std::mem::take(&mut visit.anchors) {
-                if seen.insert(anchor) { letters.push((anchor, rebuild(&id, &blueprint, &visit.node, anchor))) } else { spare.push(anchor) }
+                if seen.insert(anchor) { letters.push((anchor, rebuilt(&id, &blueprint, &visit.node, None, anchor))) } else { spare.push(anchor) }
             }
         }
         let error = FlowError::RunRefused {
@@ -182,6 +209,9 @@ impl Machine {
                 Anchor::Log { .. } => self.bury(anchor, DeadLetter { message, code, reason: reason.clone(), run: Some(id.clone()) }),
                 Anchor::Submitted(_) => self.reject(anchor, &error),
             }
+        }
+        for command in commands {
+            self.bury_command(&id, command, code, reason.clone());
         }
         self.release_all(spare);
         self.close(handle, &reason);
@@ -197,12 +227,15 @@ impl Machine {
         self.counters.outcomes += 1;
         let anchors = std::mem::take(&mut run.anchors);
         let ended = run.outcome.as_ref().is_some_and(Outcome::is_final);
-        let id = run.id.clone();
+        let (id, partition) = (run.id.clone(), run.partition);
+        let commands = run.commands.drain().map(|(_, command)| command).collect();
         self.release_all(anchors);
         if ended {
-            self.ended.insert(id);
+            self.ended.insert(id.clone());
         }
         self.close(handle, "ended");
+        self.leave_commands(commands, &id, partition, ended);
+        self.pump();
     }
 
     // Forgets a run; whatever it still holds stays incomplete and is delivered again.
@@ -230,7 +263,8 @@ impl Machine {
         let error = FlowError::NotRunning { state: "closing".into(), action: format!("run \"{}\"", run.id) };
         let waiting = run.waiting.iter().map(|message| message.anchor);
         let visits = run.visits.values().flat_map(|visit| visit.anchors.iter().copied());
-        let held: Vec<Anchor> = waiting.chain(visits).chain(run.anchors.iter().copied()).collect();
+        let commands = run.commands.values().map(|command| command.anchor);
+        let held: Vec<Anchor> = waiting.chain(visits).chain(commands).chain(run.anchors.iter().copied()).collect();
         for anchor in held {
             self.reject(anchor, &error);
         }
@@ -240,6 +274,7 @@ impl Machine {
     pub fn tick(&mut self, now: Now) {
         self.refresh_held(now);
         self.touch_open(now);
+        self.tick_timers(now);
     }
 
     fn refresh_held(&mut self, now: Now) {
@@ -284,7 +319,7 @@ impl Machine {
         let Some(run) = self.runs.get_mut(&handle) else { return };
         let Some(visit) = run.visits.get_mut(&number) else { return };
         visit.sending = Some(token);
-        let job = OutboundJob { run: run.id.clone(), blueprint: run.blueprint.clone(), node: visit.node.clone(), hops: 0 };
+        let job = OutboundJob { run: run.id.clone(), blueprint: run.blueprint.clone(), node: visit.node.clone(), ..OutboundJob::default() };
         self.sending.insert(token, super::Sending { handle, visit: number, recorded: false });
         self.counters.sends += 1;
         self.actions.push(Action::Send { token, job });
@@ -333,16 +368,20 @@ impl Machine {
     }
 }
 
-// Outputs without a checkpoint are those of JavaScript workers (or a client's own, which costs one look-up); a
-// checkpoint says so itself.
-fn begun_elsewhere(checkpoint: Option<&str>, document: &Document) -> bool {
+// Whether JavaScript workers began the run, and its blueprint. Outputs without a checkpoint are theirs (or a
+// client's own, which costs one look-up); a checkpoint says so itself.
+fn origin(checkpoint: Option<&str>, document: &Document) -> (bool, Option<String>) {
     #[derive(serde::Deserialize)]
     struct Mark {
         adopted: Option<u8>,
+        blueprint: Option<String>,
     }
     match checkpoint {
-        Some(text) => serde_json::from_str::<Mark>(text).is_ok_and(|mark| mark.adopted.is_some()),
-        None => document.entries().any(|(key, _)| key.starts_with("_outputs.")),
+        Some(text) => serde_json::from_str::<Mark>(text).map_or((false, None), |mark| (mark.adopted.is_some(), mark.blueprint)),
+        None => {
+            let blueprint = document.get("blueprintId").and_then(|raw| serde_json::from_str(raw).ok());
+            (document.entries().any(|(key, _)| key.starts_with("_outputs.")), blueprint)
+        }
     }
 }
 
@@ -350,17 +389,11 @@ fn is_at(anchor: Anchor, delivered: Option<(i32, i64)>) -> bool {
     matches!((anchor, delivered), (Anchor::Log { partition, offset, .. }, Some(at)) if at == (partition, offset))
 }
 
-fn rebuild(run: &str, blueprint: &str, node: &str, anchor: Anchor) -> RawMessage {
+pub(super) fn rebuilt(run: &str, blueprint: &str, node: &str, command: Option<String>, anchor: Anchor) -> RawMessage {
     let (partition, offset) = match anchor {
         Anchor::Log { partition, offset, .. } => (partition, offset),
         Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
     };
-    RawMessage {
-        partition,
-        offset,
-        key: Some(run.as_bytes().to_vec()),
-        value: Some(job::encode(run, blueprint, node).into_bytes()),
-        hops: 0,
-        timestamp_ms: None,
-    }
+    let job = OutboundJob { run: run.to_owned(), blueprint: blueprint.to_owned(), node: node.to_owned(), command, hops: 0 };
+    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(&job).into_bytes()), hops: 0, timestamp_ms: None }
 }

@@ -4,13 +4,16 @@ use super::{Action, Anchor, Batch, Machine, Now, Phase, Run, Step, Visit};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{ContextWrite, StatusRecord, StoredContext, ToSession};
 use crate::kernel::error::FlowError;
+use crate::kernel::timer::Timer;
 
 impl Machine {
     /// A session recorded a step.
     pub fn step(&mut self, handle: u32, step: Step, now: Now) {
         let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Open) else { return };
         let before = run.document.bytes();
-        let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && step.outcome.is_some();
+        let ends = step.outcome.is_some() || step.parked;
+        let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && ends;
+        let now_ms = now.wall_micros.div_euclid(1_000);
         for (key, raw) in &step.changes {
             run.document.apply(key.clone(), raw.clone());
         }
@@ -28,6 +31,8 @@ impl Machine {
         if step.outcome.is_some() {
             run.phase = Phase::Ending;
         }
+        run.parked = step.parked;
+        let timers = step.timers.into_iter().map(|alarm| Timer::new(run.partition, &run.id, alarm, now_ms));
         let first = run.queued.is_none();
         let batch = run.queued.get_or_insert_with(Batch::default);
         batch.unchanged = unchanged && first && run.writing.is_none();
@@ -35,6 +40,8 @@ impl Machine {
         batch.changes.extend(step.changes);
         batch.done.extend(step.done);
         batch.due.extend(due);
+        batch.applied.extend(step.applied);
+        batch.timers.extend(timers);
         batch.outcome = step.outcome;
         self.write_next(handle, now);
     }
@@ -58,6 +65,7 @@ impl Machine {
             changes: last_per_key(&batch.changes),
             checkpoint: run.checkpoint.clone(),
             timestamp_micros: run.clock.next(now.wall_micros),
+            timers: batch.timers.clone(),
         };
         run.writing_micros = write.timestamp_micros;
         run.writing = Some(batch);
@@ -84,7 +92,7 @@ impl Machine {
     fn recorded(&mut self, handle: u32, now: Now) {
         let Some(run) = self.runs.get_mut(&handle) else { return };
         let Some(batch) = run.writing.take() else { return };
-        let (inherited, sending) = take_recorded(run, &batch.done);
+        let (mut inherited, sending) = take_recorded(run, &batch.done);
         self.counters.recorded += batch.done.len() as u64;
         for number in &batch.due {
             if let Some(visit) = run.visits.get_mut(number) {
@@ -96,12 +104,15 @@ impl Machine {
                 sending.recorded = true;
             }
         }
+        inherited.extend(self.applied(handle, &batch.applied));
+        self.keep_timers(batch.timers.clone());
         self.pass_on(handle, inherited, &batch);
         self.tell(ToSession::Durable { handle, seq: batch.seq });
         match batch.outcome {
             Some(outcome) => self.publish(handle, outcome, now),
             None => self.write_next(handle, now),
         }
+        self.park_if_idle(handle);
         self.close_if_drained(handle);
     }
 
@@ -174,6 +185,8 @@ impl Machine {
             batch.changes.extend(later.changes);
             batch.done.extend(later.done);
             batch.due.extend(later.due);
+            batch.applied.extend(later.applied);
+            batch.timers.extend(later.timers);
             batch.outcome = later.outcome;
         }
         batch.unchanged = false;

@@ -28,22 +28,68 @@ impl Dice {
     }
 }
 
-// Layers of nodes; a node is due when the whole layer before it is recorded.
+// What comes between a layer and the next one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Pause {
+    None,
+    // The run awaits a command.
+    Command,
+    // The run awaits a timer.
+    Timer,
+}
+
+// Layers of nodes; a node is due when the whole layer before it is recorded, and the pause after that is over.
 #[derive(Clone)]
-struct Graph(Vec<usize>);
+struct Graph(Vec<(usize, Pause)>);
 
 impl Graph {
     fn layer(&self, at: usize) -> Vec<String> {
-        (0..self.0.get(at).copied().unwrap_or(0)).map(|n| format!("l{at}n{n}")).collect()
+        (0..self.0.get(at).map_or(0, |(nodes, _)| *nodes)).map(|n| format!("l{at}n{n}")).collect()
     }
+
+    // The last layer has nothing to wait for.
+    fn pause(&self, at: usize) -> Pause {
+        if at + 1 < self.0.len() { self.0[at].1 } else { Pause::None }
+    }
+
+    // Goes on after a layer: what is due, how the run ends or awaits, and its timers.
+    fn go_on(&self, state: &mut Checkpoint, layer: usize, now_ms: i64) -> Progress {
+        let pause = if state.answered.contains(&layer) { Pause::None } else { self.pause(layer) };
+        if pause != Pause::None {
+            state.waiting = Some(layer);
+            let timers = if pause == Pause::Timer { vec![Alarm(format!("{layer}"), 0, now_ms + 1)] } else { Vec::new() };
+            return Progress { due: Vec::new(), outcome: Some(outcome("awaiting")), timers };
+        }
+        let due: Vec<(u32, String)> = self.layer(layer + 1).into_iter().zip(state.next..).map(|(node, number)| (number, node)).collect();
+        state.next += u32::try_from(due.len()).unwrap();
+        state.due.clone_from(&due);
+        state.ended = due.is_empty();
+        Progress { due, outcome: state.ended.then(|| outcome("completed")), timers: Vec::new() }
+    }
+}
+
+#[derive(Default)]
+struct Progress {
+    due: Vec<(u32, String)>,
+    outcome: Option<Outcome>,
+    timers: Vec<Alarm>,
+}
+
+fn outcome(status: &str) -> Outcome {
+    Outcome::parse(&format!(r#"{{"status":"{status}"}}"#)).unwrap()
 }
 
 #[derive(Clone, Default, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 struct Checkpoint {
+    blueprint: String,
     due: Vec<(u32, String)>,
     done: BTreeSet<String>,
     next: u32,
     ended: bool,
+    // The layer after which the run awaits.
+    waiting: Option<usize>,
+    // Layers whose pause is over, perhaps before it began.
+    answered: BTreeSet<usize>,
 }
 
 struct SimSession {
@@ -56,6 +102,8 @@ struct SimSession {
     seq: u32,
     draining: bool,
     drained: bool,
+    // It gave an outcome: nothing more comes from it.
+    over: bool,
 }
 
 struct World {
@@ -71,13 +119,16 @@ struct World {
     config: Config,
     queue: Vec<Action>,
     sessions: HashMap<u32, SimSession>,
+    timers: BTreeSet<Timer>,
+    // Not sent yet.
+    resumes: Vec<(String, usize)>,
     clock: u64,
     crashes: usize,
     draining: BTreeSet<i32>,
 }
 
 impl World {
-    fn new(seed: u64, layers: Vec<usize>, runs: usize, config: Config, crashes: usize) -> Self {
+    fn new(seed: u64, layers: Vec<(usize, Pause)>, runs: usize, config: Config, crashes: usize) -> Self {
         let mut world = Self {
             dice: Dice(seed | 1),
             graph: Graph(layers),
@@ -91,6 +142,8 @@ impl World {
             config,
             queue: Vec::new(),
             sessions: HashMap::new(),
+            timers: BTreeSet::new(),
+            resumes: Vec::new(),
             clock: 1,
             crashes,
             draining: BTreeSet::new(),
@@ -100,6 +153,13 @@ impl World {
                 world.append(&format!("run-{run}"), &node);
             }
         }
+        // Resumes come at any time: before their run, in it, and more than once.
+        let pauses: Vec<usize> = (0..world.graph.0.len()).filter(|layer| world.graph.pause(*layer) == Pause::Command).collect();
+        for (run, layer) in (0..runs).flat_map(|run| pauses.iter().map(move |layer| (run, *layer))) {
+            for _ in 0..=world.dice.roll(2) {
+                world.resumes.push((format!("run-{run}"), layer));
+            }
+        }
         // Noise that must not stop anybody.
         world.log.get_mut(&0).unwrap().push(b"garbage".to_vec());
         world.assign_all();
@@ -107,17 +167,33 @@ impl World {
     }
 
     fn append(&mut self, run: &str, node: &str) -> (i32, i64) {
+        self.append_job(&OutboundJob { run: run.into(), blueprint: "bp".into(), node: node.into(), ..OutboundJob::default() })
+    }
+
+    fn resume_somebody(&mut self) {
+        if !self.resumes.is_empty() {
+            let at = self.dice.roll(self.resumes.len());
+            let (run, layer) = self.resumes.swap_remove(at);
+            // A client writes the row before it sends anything.
+            self.store.entry(run.clone()).or_insert_with(|| (r#"{"blueprintId":"bp"}"#.into(), 0));
+            let command = Some(format!(r#"{{"kind":"resume","layer":{layer}}}"#));
+            self.append_job(&OutboundJob { run, command, ..OutboundJob::default() });
+        }
+    }
+
+    fn append_job(&mut self, job: &OutboundJob) -> (i32, i64) {
+        let run = job.run.as_str();
         // Some producers use a foreign partitioner.
         let home = home_partition(run.as_bytes(), PARTITIONS);
         let partition = if self.dice.roll(12) == 0 { i32::try_from(self.dice.roll(3)).unwrap() } else { home };
         let log = self.log.get_mut(&partition).unwrap();
-        log.push(job::encode(run, "bp", node).into_bytes());
+        log.push(job::encode(job).into_bytes());
         (partition, i64::try_from(log.len() - 1).unwrap())
     }
 
     fn now(&mut self) -> Now {
         self.clock += 1;
-        Now { moment: Moment(Duration::from_millis(self.clock * 40)), wall_micros: i64::try_from(self.clock).unwrap() }
+        Now { moment: Moment(Duration::from_millis(self.clock * 40)), wall_micros: i64::try_from(self.clock).unwrap() * 40_000 }
     }
 
     fn assign_all(&mut self) {
@@ -148,6 +224,7 @@ impl World {
     fn apply_outside(&mut self, action: &Action) -> Delivered {
         match action {
             Action::Write { write, .. } => {
+                self.timers.extend(write.timers.iter().cloned());
                 let newer = self.store.get(&write.run).is_none_or(|(_, at)| *at < write.timestamp_micros);
                 if newer {
                     self.store.insert(write.run.clone(), (write.document.clone(), write.timestamp_micros));
@@ -157,7 +234,7 @@ impl World {
             Action::Publish { record, .. } => {
                 if let Some((data, at)) = self.statuses.get(&record.run) {
                     assert!(*at <= record.timestamp_micros, "G4: an older outcome replaces a newer one");
-                    assert_eq!(data, &record.status_data, "G4: a repeat differs");
+                    assert!(*at < record.timestamp_micros || data == &record.status_data, "G4: a repeat differs");
                 }
                 self.statuses.insert(record.run.clone(), (record.status_data.clone(), record.timestamp_micros));
                 None
@@ -166,10 +243,14 @@ impl World {
                 if job.hops > 0 {
                     let home = home_partition(job.run.as_bytes(), PARTITIONS);
                     let log = self.log.get_mut(&home).unwrap();
-                    log.push(job::encode(&job.run, "bp", &job.node).into_bytes());
+                    log.push(job::encode(job).into_bytes());
                     return Some((home, i64::try_from(log.len() - 1).unwrap()));
                 }
-                Some(self.append(&job.run, &job.node))
+                Some(self.append_job(job))
+            }
+            Action::DropTimer(timer) => {
+                self.timers.remove(timer);
+                None
             }
             _ => None,
         }
@@ -180,6 +261,7 @@ impl World {
             0..=2 => self.poll(),
             3..=5 => self.finish_operation(),
             6 | 7 => self.run_node(),
+            8 if self.dice.roll(2) == 0 => self.resume_somebody(),
             8 => self.commit(),
             _ if self.crashes > 0 && self.dice.roll(25) == 0 => self.crash(),
             _ if self.dice.roll(30) == 0 => self.give_up_partition(),
@@ -235,6 +317,11 @@ impl World {
             Action::Write { handle, .. } => self.machine.written(handle, Ok(()), now),
             Action::Publish { handle, .. } => self.machine.published(handle, now),
             Action::Send { token, .. } => self.machine.sent(token, delivered),
+            Action::FindTimers { partition, epoch, from_ms, until_ms } => {
+                let found = self.timers.iter().filter(|timer| timer.shard == partition && (from_ms..until_ms).contains(&timer.due_ms));
+                let found = found.cloned().collect();
+                self.machine.timers_found(partition, epoch, found, until_ms);
+            }
             Action::Bury { token, letter } => {
                 assert_eq!(letter.code, "ERR_JOB_NOT_JSON");
                 self.machine.buried(token);
@@ -279,7 +366,8 @@ impl World {
 
     fn on_session(&mut self, event: ToSession) {
         match event {
-            ToSession::Open { handle, run, checkpoint, .. } => self.open(handle, run, checkpoint),
+            ToSession::Open { handle, run, commands, checkpoint, .. } => self.open(handle, run, commands, checkpoint),
+            ToSession::Command { handle, token, command } => self.on_command(handle, token, &command),
             ToSession::Durable { handle, seq } => {
                 let local = self.config.local_starts;
                 if let Some(session) = self.sessions.get_mut(&handle) {
@@ -314,24 +402,69 @@ impl World {
         }
     }
 
-    fn open(&mut self, handle: u32, run: String, checkpoint: Option<String>) {
+    // As a session does: applied in a step, or found to change nothing.
+    fn on_command(&mut self, handle: u32, token: u32, text: &str) {
+        let now = self.now();
+        let Some(session) = self.sessions.get_mut(&handle) else { return };
+        if session.over {
+            return;
+        }
+        let command: serde_json::Value = serde_json::from_str(text).unwrap();
+        let layer = match command["layer"].as_u64() {
+            Some(layer) => usize::try_from(layer).unwrap(),
+            None => command["nodeId"].as_str().unwrap().parse().unwrap(),
+        };
+        let state = &mut session.checkpoint;
+        if !state.answered.insert(layer) {
+            return self.machine.command_done(handle, token);
+        }
+        let mut progress = Progress::default();
+        if state.waiting == Some(layer) {
+            state.waiting = None;
+            progress = self.graph.go_on(state, layer, now.wall_micros / 1_000);
+        }
+        self.send_step(handle, Vec::new(), Vec::new(), vec![token], progress, now);
+    }
+
+    fn send_step(&mut self, handle: u32, changes: Vec<(String, Option<String>)>, done: Vec<u32>, applied: Vec<u32>, progress: Progress, now: Now) {
+        let session = self.sessions.get_mut(&handle).unwrap();
+        let Progress { due, outcome, timers } = progress;
+        session.seq += 1;
+        session.announced.insert(session.seq, due.clone());
+        session.over = outcome.is_some();
+        let checkpoint = serde_json::to_string(&session.checkpoint).unwrap();
+        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, parked: false, outcome };
+        self.machine.step(handle, step, now);
+    }
+
+    fn open(&mut self, handle: u32, run: String, commands: Vec<(u32, String)>, checkpoint: Option<String>) {
         let fresh = checkpoint.is_none();
         let mut state: Checkpoint = checkpoint.map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
         if fresh {
+            state.blueprint = "bp".into();
             state.due = self.graph.layer(0).into_iter().enumerate().map(|(n, node)| (u32::try_from(n).unwrap(), node)).collect();
             state.next = u32::try_from(state.due.len()).unwrap();
         }
         let due = state.due.clone();
         let ready = if self.config.local_starts { due.clone() } else { Vec::new() };
-        let session = SimSession { run, checkpoint: state, ready, running: Vec::new(), announced: HashMap::new(), seq: 0, draining: false, drained: false };
+        let session =
+            SimSession { run, checkpoint: state, ready, running: Vec::new(), announced: HashMap::new(), seq: 0, draining: false, drained: false, over: false };
         let ended = session.checkpoint.ended;
-        let text = serde_json::to_string(&session.checkpoint).unwrap();
         self.sessions.insert(handle, session);
         self.machine.opened(handle, due);
-        if ended {
+        if !ended {
+            for (token, command) in commands {
+                self.on_command(handle, token, &command);
+            }
+        }
+        let session = &self.sessions[&handle];
+        if session.over {
+            return;
+        }
+        let status = if ended { Some("completed") } else { session.checkpoint.waiting.map(|_| "awaiting") };
+        if let Some(status) = status {
             let now = self.now();
-            let outcome = Some(crate::kernel::outcome::Outcome::parse(r#"{"status":"completed"}"#).unwrap());
-            self.machine.step(handle, Step { seq: 1, checkpoint: text, outcome, ..Step::default() }, now);
+            self.send_step(handle, Vec::new(), Vec::new(), Vec::new(), Progress { outcome: Some(outcome(status)), ..Progress::default() }, now);
         }
     }
 
@@ -361,28 +494,9 @@ impl World {
         let state = &mut session.checkpoint;
         assert!(state.done.insert(node.clone()), "G1: {node} recorded twice");
         state.due.retain(|(due, _)| *due != number);
-        let mut due = Vec::new();
-        if state.due.is_empty() {
-            let layer: usize = node[1..node.find('n').unwrap()].parse().unwrap();
-            for node in self.graph.layer(layer + 1) {
-                due.push((state.next, node));
-                state.next += 1;
-            }
-            state.due.clone_from(&due);
-            state.ended = due.is_empty();
-        }
-        session.seq += 1;
-        session.announced.insert(session.seq, due.clone());
-        let outcome = state.ended.then(|| crate::kernel::outcome::Outcome::parse(r#"{"status":"completed"}"#).unwrap());
-        let step = Step {
-            seq: session.seq,
-            changes: vec![(format!("_outputs.{node}"), Some("1".into()))],
-            checkpoint: serde_json::to_string(state).unwrap(),
-            done: vec![number],
-            due,
-            outcome,
-        };
-        self.machine.step(handle, step, now);
+        let layer: usize = node[1..node.find('n').unwrap()].parse().unwrap();
+        let progress = if state.due.is_empty() { self.graph.go_on(state, layer, now.wall_micros / 1_000) } else { Progress::default() };
+        self.send_step(handle, vec![(format!("_outputs.{node}"), Some("1".into()))], vec![number], Vec::new(), progress, now);
     }
 
     fn maybe_drained(&mut self, handle: u32) {
@@ -397,13 +511,16 @@ impl World {
 
     fn settled(&self, runs: usize) -> bool {
         self.statuses.len() == runs
+            && self.statuses.values().all(|(data, _)| data.contains("completed"))
+            && self.resumes.is_empty()
+            && self.timers.is_empty()
             && self.log.iter().all(|(partition, log)| self.committed.get(partition).copied().unwrap_or(0) == i64::try_from(log.len()).unwrap())
     }
 }
 
 type Delivered = Option<(i32, i64)>;
 
-fn play(seed: u64, layers: &[usize], runs: usize, config: Config, crashes: usize) -> World {
+fn play(seed: u64, layers: &[(usize, Pause)], runs: usize, config: Config, crashes: usize) -> World {
     let mut world = World::new(seed, layers.to_vec(), runs, config, crashes);
     let mut steps = 0;
     while !world.settled(runs) {
@@ -411,20 +528,24 @@ fn play(seed: u64, layers: &[usize], runs: usize, config: Config, crashes: usize
         steps += 1;
         assert!(
             steps < 400_000,
-            "seed {seed}: no end; statuses {}/{runs}, committed {:?} of {:?}, sessions {}, queue {:?}, machine {:?}",
+            "seed {seed}: no end; statuses {}/{runs}, committed {:?} of {:?}, sessions {}, queue {:?}, machine {:?}, timers {:?}, resumes {:?}, statuses {:?}",
             world.statuses.len(),
             world.committed,
             world.log.iter().map(|(p, l)| (*p, l.len())).collect::<Vec<_>>(),
             world.sessions.len(),
             world.queue,
             world.machine.load(),
+            world.timers,
+            world.resumes,
+            world.statuses,
         );
     }
     for run in 0..runs {
         let (document, _) = &world.store[&format!("run-{run}")];
         let stored = Document::parse(document).unwrap();
-        let nodes: usize = layers.iter().sum();
-        assert_eq!(stored.document.entries().count(), nodes, "every output is stored once");
+        let nodes: usize = layers.iter().map(|(nodes, _)| nodes).sum();
+        let outputs = stored.document.entries().filter(|(key, _)| key.starts_with("_outputs.")).count();
+        assert_eq!(outputs, nodes, "every output is stored once");
     }
     world
 }
@@ -434,8 +555,13 @@ fn schedules() -> u32 {
     std::env::var("SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
 }
 
-fn layers() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(1usize..4, 1..5)
+fn layers() -> impl Strategy<Value = Vec<(usize, Pause)>> {
+    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer)];
+    prop::collection::vec((1usize..4, pause), 1..5)
+}
+
+fn config() -> Config {
+    Config { timers: true, ..Config::default() }
 }
 
 proptest! {
@@ -443,28 +569,28 @@ proptest! {
 
     #[test]
     fn g1_g5_every_run_ends_once_under_any_schedule(seed in any::<u64>(), layers in layers(), runs in 1usize..6, loaded in 1usize..4) {
-        let world = play(seed, &layers, runs, Config { max_loaded_runs: loaded, ..Config::default() }, 0);
+        let world = play(seed, &layers, runs, Config { max_loaded_runs: loaded, ..config() }, 0);
         // Without crashes nothing is executed twice, except what a given-up partition aborted: nothing here.
         prop_assert!(world.executions.values().all(|count| *count == 1), "{:?}", world.executions);
     }
 
     #[test]
     fn g2_crashes_at_any_point_lose_nothing(seed in any::<u64>(), layers in layers(), runs in 1usize..5, crashes in 1usize..6) {
-        play(seed, &layers, runs, Config::default(), crashes);
+        play(seed, &layers, runs, config(), crashes);
     }
 
     #[test]
     fn local_dispatch_keeps_an_anchor_until_the_end(seed in any::<u64>(), layers in layers(), runs in 1usize..5, crashes in 0usize..4) {
-        play(seed, &layers, runs, Config { send_successors: false, ..Config::default() }, crashes);
+        play(seed, &layers, runs, Config { send_successors: false, ..config() }, crashes);
     }
 
     #[test]
     fn serial_mode_ends_too(seed in any::<u64>(), layers in layers(), runs in 1usize..4, crashes in 0usize..3) {
-        play(seed, &layers, runs, Config { serial: true, local_starts: false, ..Config::default() }, crashes);
+        play(seed, &layers, runs, Config { serial: true, local_starts: false, ..config() }, crashes);
     }
 
     #[test]
     fn long_held_offsets_move_to_the_tail(seed in any::<u64>(), layers in layers(), runs in 1usize..4) {
-        play(seed, &layers, runs, Config { refresh_after: Duration::from_millis(400), ..Config::default() }, 1);
+        play(seed, &layers, runs, Config { refresh_after: Duration::from_millis(400), ..config() }, 1);
     }
 }

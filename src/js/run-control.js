@@ -1,0 +1,79 @@
+/**
+ * Resuming and cancelling runs from any process, by commands to whoever owns them (design D12).
+ */
+import { parseCheckpoint } from './checkpoint.js'
+import { asEngine, RESERVED_KEY } from './cassandra-context.js'
+import { formatCommand } from './command-messages.js'
+import { Code, KafkaAdapterError, optionError } from './errors.js'
+
+/**
+ * @typedef {object} ControlHost
+ * @property {(runId: string) => import('flowcraft').IAsyncContext<Record<string, any>>} createContext
+ * @property {(runId: string, command: string) => Promise<void>} send fulfils when it is acknowledged
+ * @property {() => import('./stored-values.js').ValueCodec} codec
+ */
+
+/** Awaiting is no end. */
+const isOver = (/** @type {import('./checkpoint.js').Checkpoint | undefined} */ checkpoint) =>
+	checkpoint?.outcome !== undefined && checkpoint.outcome.status !== 'awaiting'
+
+/**
+ * @param {ControlHost} host
+ * @param {string} runId
+ */
+const readRun = async ({ createContext }, runId) => {
+	if (typeof runId !== 'string' || runId === '') throw optionError('runId', 'no run id', 'Use a non-empty string')
+	const document = /** @type {Record<string, any>} */ (await asEngine(() => createContext(runId).toJSON()))
+	if (Object.keys(document).length === 0) {
+		throw new KafkaAdapterError(
+			Code.RunUnknown,
+			`run "${runId}" is not in the context table. Start it first, or check its id and the table`,
+		)
+	}
+	const stored = document[RESERVED_KEY]
+	const checkpoint = stored === undefined ? undefined : parseCheckpoint(JSON.stringify(stored))
+	// Without a checkpoint the run was begun by JavaScript workers, or nobody has begun it yet.
+	const waiting = checkpoint?.waiting ?? (document._awaitingNodeIds ?? []).map((/** @type {string} */ id) => [id])
+	return { checkpoint, waiting: /** @type {[nodeId: string, wave?: number][]} */ (waiting) }
+}
+
+/**
+ * Lets a node that awaits go on. A node that does not await yet gets its answer when it does.
+ *
+ * @param {ControlHost} host
+ * @param {string} runId
+ * @param {string | undefined} action
+ * @param {unknown} output
+ * @param {{ nodeId?: string }} [options]
+ * @returns {Promise<Set<string>>} the node, if it is known yet
+ */
+export const resumeRun = async (host, runId, action, output, { nodeId } = {}) => {
+	if (action !== undefined && typeof action !== 'string') {
+		throw optionError('action', `a ${typeof action} is no action`, 'Use a string, or leave it out')
+	}
+	if (nodeId !== undefined && (typeof nodeId !== 'string' || nodeId === '')) {
+		throw optionError('options.nodeId', 'no node id', 'Use the id of the node that waits, or leave it out')
+	}
+	const { checkpoint, waiting } = await readRun(host, runId)
+	if (isOver(checkpoint)) return new Set()
+	const target = nodeId ?? waiting[0]?.[0]
+	const wave = waiting.find(([waits]) => waits === target)?.[1]
+	const raw = output === undefined ? undefined : host.codec().encode(output)
+	await host.send(runId, formatCommand(runId, { kind: 'resume', nodeId: target, wave, action }, raw))
+	return new Set(target === undefined ? [] : [target])
+}
+
+/**
+ * Ends a run. What is recorded first stands: a run that ends by itself meanwhile stays as it ended.
+ *
+ * @param {ControlHost} host
+ * @param {string} runId
+ * @param {string} [reason]
+ */
+export const cancelRun = async (host, runId, reason) => {
+	if (reason !== undefined && typeof reason !== 'string') {
+		throw optionError('reason', `a ${typeof reason} is no reason`, 'Use a string, or leave it out')
+	}
+	const { checkpoint } = await readRun(host, runId)
+	if (!isOver(checkpoint)) await host.send(runId, formatCommand(runId, { kind: 'cancel', reason }))
+}
