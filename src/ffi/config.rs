@@ -22,6 +22,7 @@ pub struct WorkerConfig {
     pub kafka: KafkaConfig,
     pub context: TableConfig,
     pub status: TableConfig,
+    pub timers: TableConfig,
     pub coordination: CoordinationConfig,
     #[serde(default)]
     pub enqueue: Way,

@@ -34,7 +34,7 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Port
     let sink = engine_sink(config, bridge, &direct_sink);
     let (contexts, statuses) = tables(config, bridge, patience).await?;
     let timers = timers(config, patience).await?;
-    if let Err(missing) = &timers {
+    if let (Err(missing), TableConfig::Native { .. }) = (&timers, &config.timers) {
         bridge.log(LogLevel::Warn, format!("[KafkaAdapter] {missing}"));
     }
     let (timers, timers_missing) = timers.map_or_else(|missing| (None, missing), |timers| (Some(timers), String::new()));
@@ -130,8 +130,10 @@ async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration)
 }
 
 async fn timers(config: &WorkerConfig, patience: Duration) -> Result<Result<Arc<dyn TimerStore>, String>, FlowError> {
-    Ok(match &config.status {
-        TableConfig::Js => Err("the status table is driven through JavaScript: nodes that sleep, and retries that survive a restart, fail".to_owned()),
+    Ok(match &config.timers {
+        TableConfig::Js => {
+            Err("Cassandra is driven through JavaScript: nodes that sleep need a client whose settings can be read, or plain settings".to_owned())
+        }
         TableConfig::Native { settings, keyspace, table } => cassandra::connect_timers(settings, keyspace, table, &config.topic, patience).await?,
         TableConfig::Embedded { name, .. } => Ok(Cluster::named(name).timers(&config.topic)),
     })

@@ -193,9 +193,12 @@ const buildStores = (plan) => {
 	const { settings, overrides } = plan
 	const statusByUser = overrides.onJobStart || overrides.publishFinalResult
 	const cassandra = overrides.createContext && statusByUser ? THROUGH_JS : cassandraPart(plan)
+	const statusTable = () => withTable(cassandra, settings, 'statusTable')
 	return {
 		context: overrides.createContext ? THROUGH_JS : withTable(cassandra, settings, 'contextTable'),
-		status: statusByUser ? THROUGH_JS : withTable(cassandra, settings, 'statusTable'),
+		status: statusByUser ? THROUGH_JS : statusTable(),
+		// They stand beside the status table, whoever writes that.
+		timers: settings.statusTable === undefined ? THROUGH_JS : statusTable(),
 	}
 }
 
