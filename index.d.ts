@@ -374,6 +374,11 @@ export interface CassandraContextOptions {
 
 /**
  * The state of one run: a JSON object in one row. Each call reads the row; each change writes it back.
+ *
+ * While the run is open in this process (same contact points, keyspace and table), its worker is asked instead: reads show
+ * what nodes see, nodes see changes at once, and a change is fulfilled when the step that holds it is stored. It rejects with
+ * `ERR_RUN_CLOSED` (`retryable`) where the run leaves the process meanwhile and nobody can say whether it was.
+ *
  * The key `_flowcraft` is the adapter's own: it is not shown, and setting it throws `ERR_RESERVED_KEY`.
  */
 export declare class CassandraContext implements IAsyncContext<Record<string, any>> {
@@ -384,9 +389,9 @@ export declare class CassandraContext implements IAsyncContext<Record<string, an
 	has<K extends string>(key: K): Promise<boolean>
 	/** @returns whether the key was there */
 	delete<K extends string>(key: K): Promise<boolean>
-	/** `{}` where there is no row. */
+	/** A copy. `{}` where there is no row. */
 	toJSON(): Promise<Record<string, any>>
-	/** All operations in order, with one read and one write. */
+	/** All operations in order, with one read and one write, or in one step of the open run. */
 	patch(operations: PatchOperation[]): Promise<void>
 }
 

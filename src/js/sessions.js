@@ -38,6 +38,7 @@ const ALL_SEEN = 12
  * @param {import('flowcraft').ILogger} parts.logger
  * @param {import('flowcraft').IEventBus} [parts.adapterBus] gets `job:*`
  * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
+ * @param {import('./live-runs.js').LivePlace} [parts.livePlace] absent where the state of runs is kept by a subclass
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
 export function createSessions({
@@ -47,6 +48,7 @@ export function createSessions({
 	logger: userLogger,
 	adapterBus,
 	hooks = {},
+	livePlace,
 	fallback = () => {},
 }) {
 	const logger = guarded(userLogger)
@@ -62,6 +64,7 @@ export function createSessions({
 		runtime,
 		native,
 		hooks,
+		livePlace,
 		logger,
 		adapterBus,
 		contextBus: /** @type {any} */ (runtime).container || runtime.options?.eventBus ? eventBus : undefined,
@@ -133,6 +136,11 @@ export function createSessions({
 		/** @param {string} reason */
 		abortAll(reason) {
 			for (const session of sessions.values()) session.abort(reason)
+		},
+		/** Nothing of the engine will come any more. @param {string} reason */
+		closeAll(reason) {
+			for (const session of sessions.values()) session.close(reason)
+			sessions.clear()
 		},
 		/** @param {number} handle */
 		get: (handle) => sessions.get(handle),

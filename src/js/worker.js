@@ -163,6 +163,7 @@ export class Worker {
 	}
 
 	#close() {
+		this.#sessions.closeAll('the worker is closed')
 		this.#door.sessions = undefined
 	}
 }
