@@ -157,7 +157,8 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	/**
 	 * A kafkajs `Kafka`, settings, or brokers as `"host:port,host:port"` or a list. Anything else with `producer` and
 	 * `consumer` (a mock, a wrapper) is driven through its own methods. Errors: `ERR_OPTION`, and from `start()`
-	 * `ERR_KAFKA_UNREACHABLE`, `ERR_TOPIC_MISSING`, `ERR_GROUP_PROTOCOL`.
+	 * `ERR_KAFKA_UNREACHABLE`, `ERR_TOPIC_MISSING`. Members of 1.x in the group are waited for; `ERR_GROUP_PROTOCOL` is then in
+	 * the log and in `health()`.
 	 */
 	kafka?: KafkaClient | KafkaSettings | string | readonly string[]
 	/** The brokers, where nothing else has to be said about Kafka; `kafka` goes before it. */
