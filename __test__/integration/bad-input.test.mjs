@@ -58,14 +58,6 @@ describe('G9: options, refused by the constructor', () => {
 			})
 		})
 	}
-
-	test('a quoted name, which the native client does not take -> ERR_OPTION at start(), before any query', async () => {
-		const adapter = new KafkaAdapter(home.options({ keyspace: '"Quoted"', runtimeOptions: runtimeOptions() }))
-		await assert.rejects(adapter.start(), {
-			code: 'ERR_OPTION',
-			message: /^options\.keyspace: is not a plain Cassandra name/,
-		})
-	})
 })
 
 describe('G9: services, refused by start(), which may be called again', () => {

@@ -130,7 +130,7 @@ const CAUSES = [
 		`The module was made for another processor, which happens when node_modules is copied between systems: ${REINSTALL}${BUILD}`,
 	],
 	[
-		/invalid ELF header|file too short|not a mach-o|truncated|Cannot find module/i,
+		/invalid ELF header|file too short|cannot read file data|not a mach-o|truncated|Cannot find module/i,
 		`The file is damaged, incomplete or made for another system: ${REINSTALL}${BUILD}`,
 	],
 	[
