@@ -438,7 +438,7 @@ export declare function createKafkaReconciler(options: KafkaReconcilerOptions): 
 	run(): Promise<ReconciliationStats>
 }
 
-/** What this package throws and rejects with. `docs/bad-input.md` lists the codes. */
+/** What this package throws and rejects with. The README lists the codes, `docs/bad-input.md` what is refused. */
 export declare class KafkaAdapterError extends Error {
 	constructor(code: string, message: string, details?: { retryable?: boolean; cause?: unknown })
 	/** Stable, for example `ERR_OPTION`. */

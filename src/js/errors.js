@@ -55,7 +55,7 @@ export class KafkaAdapterError extends Error {
 	constructor(code, message, { retryable = false, cause } = {}) {
 		super(message, cause === undefined ? undefined : { cause })
 		this.name = 'KafkaAdapterError'
-		/** Stable; documented in docs/bad-input.md. */
+		/** Stable; the README lists them. */
 		this.code = code
 		/** Whether the same request may succeed later. */
 		this.retryable = retryable
