@@ -180,7 +180,9 @@ describe('G6: messages that nobody can process, and good ones behind them', () =
 	async function sendWithGoodJobBehind(bad) {
 		const good = unique('good')
 		const job = { key: good, value: JSON.stringify({ runId: good, blueprintId: 'good', nodeId: 'a' }) }
-		const [{ baseOffset }] = await cluster.producer.send({ topic: place.topic, messages: [bad, job] })
+		const headers = { trace: '\u00ff', 'flowcraft-code': 'of an earlier burial' }
+		const messages = [{ ...bad, headers }, job]
+		const [{ baseOffset }] = await cluster.producer.send({ topic: place.topic, messages })
 		await completes(place, good)
 		return Number(baseOffset)
 	}
@@ -196,6 +198,7 @@ describe('G6: messages that nobody can process, and good ones behind them', () =
 		assert.equal(headers['flowcraft-topic'], place.topic)
 		assert.equal(headers['flowcraft-partition'], '0')
 		assert.ok(Math.abs(Number(headers['flowcraft-time']) - Date.now()) < 60_000)
+		assert.equal(headers.trace, '\u00ff', 'the original headers')
 		assert.deepEqual(value, Buffer.from(bad.value), 'the original bytes')
 		assert.deepEqual(key, bad.key === null ? null : Buffer.from(bad.key), 'the original key')
 		return headers

@@ -355,12 +355,5 @@ fn rebuild(run: &str, blueprint: &str, node: &str, anchor: Anchor) -> RawMessage
         Anchor::Log { partition, offset, .. } => (partition, offset),
         Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
     };
-    RawMessage {
-        partition,
-        offset,
-        key: Some(run.as_bytes().to_vec()),
-        value: Some(job::encode(run, blueprint, node).into_bytes()),
-        hops: 0,
-        timestamp_ms: None,
-    }
+    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(run, blueprint, node).into_bytes()), ..RawMessage::default() }
 }
