@@ -157,7 +157,8 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	/**
 	 * A kafkajs `Kafka`, settings, or brokers as `"host:port,host:port"` or a list. Anything else with `producer` and
 	 * `consumer` (a mock, a wrapper) is driven through its own methods. Errors: `ERR_OPTION`, and from `start()`
-	 * `ERR_KAFKA_UNREACHABLE`, `ERR_TOPIC_MISSING`, `ERR_GROUP_PROTOCOL`.
+	 * `ERR_KAFKA_UNREACHABLE`, `ERR_TOPIC_MISSING`. Members of 1.x in the group are waited for; `ERR_GROUP_PROTOCOL` is then in
+	 * the log and in `health()`.
 	 */
 	kafka?: KafkaClient | KafkaSettings | string | readonly string[]
 	/** The brokers, where nothing else has to be said about Kafka; `kafka` goes before it. */
@@ -394,6 +395,11 @@ export interface CassandraContextOptions {
 
 /**
  * The state of one run: a JSON object in one row. Each call reads the row; each change writes it back.
+ *
+ * While the run is open in this process (same contact points, keyspace and table), its worker is asked instead: reads show
+ * what nodes see, nodes see changes at once, and a change is fulfilled when the step that holds it is stored. It rejects with
+ * `ERR_RUN_CLOSED` (`retryable`) where the run leaves the process meanwhile and nobody can say whether it was.
+ *
  * The key `_flowcraft` is the adapter's own: it is not shown, and setting it throws `ERR_RESERVED_KEY`.
  */
 export declare class CassandraContext implements IAsyncContext<Record<string, any>> {
@@ -404,9 +410,9 @@ export declare class CassandraContext implements IAsyncContext<Record<string, an
 	has<K extends string>(key: K): Promise<boolean>
 	/** @returns whether the key was there */
 	delete<K extends string>(key: K): Promise<boolean>
-	/** `{}` where there is no row. */
+	/** A copy. `{}` where there is no row. */
 	toJSON(): Promise<Record<string, any>>
-	/** All operations in order, with one read and one write. */
+	/** All operations in order, with one read and one write, or in one step of the open run. */
 	patch(operations: PatchOperation[]): Promise<void>
 }
 
@@ -452,7 +458,7 @@ export declare function createKafkaReconciler(options: KafkaReconcilerOptions): 
 	run(): Promise<ReconciliationStats>
 }
 
-/** What this package throws and rejects with. `docs/bad-input.md` lists the codes. */
+/** What this package throws and rejects with. The README lists the codes, `docs/bad-input.md` what is refused. */
 export declare class KafkaAdapterError extends Error {
 	constructor(code: string, message: string, details?: { retryable?: boolean; cause?: unknown })
 	/** Stable, for example `ERR_OPTION`. */

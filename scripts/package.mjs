@@ -14,6 +14,8 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { localBuild } from '../src/js/native.js'
+import { thirdPartyLicences } from './third-party.mjs'
+import { fixToolchainEnv } from './toolchain-env.mjs'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
@@ -51,6 +53,7 @@ function main() {
 	const addon = join(folder, basename(built))
 	keepDebugInfo(built, addon, join(out, 'debug'))
 	verify(addon, values['max-glibc'])
+	writeLicences(join(folder, 'THIRD-PARTY-LICENSES'))
 
 	pack(folder, readManifest(folder), out)
 	for (const name of NOT_PUBLISHED) delete manifest[name]
@@ -104,6 +107,17 @@ function copyIfSame(built, libraryEnd, wantedEnd, to) {
 		const library = join(folder, name.slice(0, -wantedEnd.length) + libraryEnd)
 		if (existsSync(library) && readFileSync(library).equals(readFileSync(built))) copyFileSync(join(folder, name), to)
 	}
+}
+
+/** What is linked into the module differs from platform to platform. */
+function writeLicences(file) {
+	fixToolchainEnv()
+	const [, host] = /^host: (.+)$/m.exec(run('rustc', ['-vV'])) ?? []
+	const platform = process.env.CARGO_BUILD_TARGET ?? host
+	const args = ['metadata', '--format-version', '1', '--locked', '--filter-platform', platform]
+	const text = thirdPartyLicences(JSON.parse(run('cargo', args)))
+	writeFileSync(file, text)
+	note(`${basename(file)}: ${text.match(/^- /gm)?.length} parts, ${Math.ceil(text.length / 1024)} KiB`)
 }
 
 function verify(addon, maxGlibc) {

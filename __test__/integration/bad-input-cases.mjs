@@ -33,6 +33,8 @@ const WHOLE = [
 const option = (input, options, message) => ({ input, options, code: 'ERR_OPTION', message })
 
 const NAME = 'Use letters, digits and "_", beginning with a letter'
+const UNQUOTED = 'Use a table with a name of lower-case letters, digits and "_"'
+const LONG_NAME = 'has 49 characters. Cassandra takes 48 at most: use a shorter name'
 const TOPIC = 'Use up to 249 letters, digits, ".", "_" and "-"'
 
 /** Refused by the constructor, before anything is asked. */
@@ -70,7 +72,22 @@ export const OPTIONS = [
 	option(
 		"`kafka: { brokers: ['a:1'], sasl: { mechanism: 'plain' } }`",
 		{ kafka: { brokers: ['a:1'], sasl: { mechanism: 'plain' } } },
-		'options.kafka.sasl without credentials: not supported. Leave it out, or pass a client object',
+		'options.kafka.sasl.username: missing. Mechanism "plain" needs it as a string',
+	),
+	option(
+		"`kafka: { brokers: ['a:1'], sasl: { mechanism: 'scram-sha-256', username: 'me', password: 7 } }`",
+		{ kafka: { brokers: ['a:1'], sasl: { mechanism: 'scram-sha-256', username: 'me', password: 7 } } },
+		'options.kafka.sasl.password: a number, not a string. Mechanism "scram-sha-256" needs it as a string',
+	),
+	option(
+		"`kafka: { brokers: ['a:1'], sasl: { mechanism: 'oauthbearer' } }`",
+		{ kafka: { brokers: ['a:1'], sasl: { mechanism: 'oauthbearer' } } },
+		'options.kafka.sasl.oauthBearerProvider: missing. Mechanism "oauthbearer" needs it as a function',
+	),
+	option(
+		"`kafka: { brokers: ['a:1'], sasl: { mechanism: 'gssapi' } }`",
+		{ kafka: { brokers: ['a:1'], sasl: { mechanism: 'gssapi' } } },
+		'options.kafka.sasl.mechanism: "gssapi" is not known. Use one of plain, scram-sha-256, scram-sha-512, oauthbearer, or pass a kafkajs client',
 	),
 	option(
 		"`brokers: 'localhost'`",
@@ -101,6 +118,16 @@ export const OPTIONS = [
 		'`coordinationStore: 7`',
 		{ coordinationStore: 7 },
 		'options.coordinationStore: a number is no store. Give a RedisCoordinationStore, settings or a Redis URL',
+	),
+	option(
+		"`coordinationStore: { cluster: ['a:1'], tls: true }`",
+		{ coordinationStore: { cluster: ['a:1'], tls: true } },
+		'options.coordinationStore.tls (of a cluster): not supported. Leave it out, or pass a client object',
+	),
+	option(
+		"`coordinationStore: { host: 'a', tls: { servername: 'b' } }`",
+		{ coordinationStore: { host: 'a', tls: { servername: 'b' } } },
+		'options.coordinationStore.tls.servername: not supported. Leave it out, or pass a client object',
 	),
 	option(
 		"`backend: 'memory'`",
@@ -145,6 +172,27 @@ export const OPTIONS = [
 		`options.keyspace: "ks; DROP TABLE x" is not a CQL identifier. ${NAME}`,
 	),
 	option("`keyspace: ''`", { keyspace: '' }, `options.keyspace: "" is not a CQL identifier. ${NAME}`),
+	option(
+		`\`keyspace: '"Mixed"'\``,
+		{ keyspace: '"Mixed"' },
+		`options.keyspace: "Mixed" is quoted, which the native client does not take. ${UNQUOTED}`,
+	),
+	option(
+		`\`statusTableName: '"Mixed"'\``,
+		{ statusTableName: '"Mixed"' },
+		`options.statusTableName: "Mixed" is quoted, which the native client does not take. ${UNQUOTED}`,
+	),
+	option('`keyspace` of 49 characters', { keyspace: 'x'.repeat(49) }, `options.keyspace: "<name>" ${LONG_NAME}`),
+	option(
+		'`contextTableName` of 49 characters',
+		{ contextTableName: 'x'.repeat(49) },
+		`options.contextTableName: "<name>" ${LONG_NAME}`,
+	),
+	option(
+		'`statusTableName` of 49 characters',
+		{ statusTableName: 'x'.repeat(49) },
+		`options.statusTableName: "<name>" ${LONG_NAME}`,
+	),
 	option('`keyspace: 7`', { keyspace: 7 }, `options.keyspace: a number is not a CQL identifier. ${NAME}`),
 	option(
 		'`contextTableName: undefined`',

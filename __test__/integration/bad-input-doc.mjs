@@ -55,7 +55,7 @@ ${table(
 
 ## Job messages
 
-The message goes to the dead-letter topic (\`<topicName>.dead-letters\`): its own key and bytes, and headers
+The message goes to the dead-letter topic (\`<topicName>.dead-letters\`): its own key, bytes and headers, and headers
 \`flowcraft-code\`, \`flowcraft-reason\`, \`flowcraft-topic\`, \`flowcraft-partition\`, \`flowcraft-offset\`, \`flowcraft-time\` and,
 where it could be read, \`flowcraft-run\`. Its offset is committed; the job behind it runs.
 

@@ -69,6 +69,13 @@ async function contents(name) {
 	return { files: list.map((path) => path.replace(/^package\//, '')).sort(), manifest }
 }
 
+/** @param {string} name @param {string} path */
+async function fileOf(name, path) {
+	const tarball = packages.find((found) => found.includes(name))
+	assert.ok(tarball, name)
+	return (await command('tar', ['-xzOf', tarball, `package/${path}`], { maxBuffer: 2 ** 24 })).stdout
+}
+
 /** Runs a worker program on the services and holds its report against what it has to be. @param {Project} project */
 async function workerRuns(project, /** @type {string} */ program) {
 	const { keyspace, topic, group } = place
@@ -112,7 +119,7 @@ describe('the packages', () => {
 			const { name, main, files, os, cpu, libc, engines } = readJson('npm', triple, 'package.json')
 			assert.equal(name, `${NAME}-${triple}`)
 			assert.equal(main, `kafka-adapter.${triple}.node`)
-			assert.deepEqual(files, [main])
+			assert.deepEqual(files, [main, 'THIRD-PARTY-LICENSES'])
 			assert.deepEqual(engines, root.engines)
 			return { triple, os, cpu, libc }
 		})
@@ -147,10 +154,41 @@ describe('the packages', () => {
 		for (const field of ['dependencies', 'devDependencies', 'scripts']) assert.equal(manifest[field], undefined, field)
 	})
 
-	test('the platform package holds the binary alone, and runs no script', async () => {
+	test('the platform package holds the binary and its licences, and runs no script', async () => {
 		const { files, manifest } = await contents(`kafka-adapter-${TRIPLE}`)
-		assert.deepEqual(files, ['LICENSE', 'README.md', `kafka-adapter.${TRIPLE}.node`, 'package.json'])
+		const binary = `kafka-adapter.${TRIPLE}.node`
+		assert.deepEqual(files, ['LICENSE', 'README.md', 'THIRD-PARTY-LICENSES', binary, 'package.json'])
 		for (const field of ['dependencies', 'scripts']) assert.equal(manifest[field], undefined, field)
+	})
+
+	test('the licences are those of every crate in the binary, and of the C libraries that crates carry', async () => {
+		const text = await fileOf(`kafka-adapter-${TRIPLE}`, 'THIRD-PARTY-LICENSES')
+		const [list, ...texts] = text.split(/^=+$/m)
+		const parts = [...list.matchAll(/^- (\S+) \S+: (.+)$/gm)].map(([, name]) => name)
+		for (const name of [
+			'rdkafka',
+			'rdkafka-sys',
+			'scylla',
+			'redis',
+			'openssl',
+			'openssl-src',
+			'tokio',
+			'napi',
+			'serde',
+		]) {
+			assert.ok(parts.includes(name), name)
+			assert.ok(
+				texts.some((heads) => new RegExp(`^${name} \\d`, 'm').test(heads)),
+				`the text of ${name}'s licence`,
+			)
+		}
+		for (const name of ['proptest', 'napi-build', 'flowcraft-kafka-adapter']) assert.ok(!parts.includes(name), name)
+		/** What is said under a head. @param {RegExp} head */
+		const under = (head) => texts[texts.findIndex((part) => head.test(part)) + 1]
+		assert.match(under(/^OpenSSL \(in openssl-src/m), /Apache License\s+Version 2\.0/)
+		assert.match(under(/^librdkafka \(in rdkafka-sys/m), /Magnus Edenhill[\s\S]*LZ4/i)
+		assert.match(under(/^zlib \(in libz-sys/m), /Jean-loup Gailly/)
+		assert.match(under(/^zstd \(in zstd-sys/m), /Meta Platforms|Facebook/)
 	})
 
 	test(
@@ -263,6 +301,8 @@ describe('where no binary fits', () => {
 		const message = await refusal((project) => project.write(BINARY, 'this is no library'.repeat(500)))
 		assert.match(message, libc)
 		assert.match(message, /invalid ELF header|not a mach-o file|not a valid Win32 application/i)
+		assert.match(message, /remove node_modules/)
+		assert.doesNotMatch(message, /Install @flowcraft/)
 	})
 
 	test('what the loader of the system says of a file that was cut off is passed on', async () => {
@@ -271,6 +311,7 @@ describe('where no binary fits', () => {
 			project.write(BINARY, whole.subarray(0, 100))
 		})
 		assert.match(message, /cannot read file data|file too short|truncated|not a valid Win32 application/i)
+		assert.match(message, /remove node_modules/)
 	})
 
 	test(
@@ -286,6 +327,8 @@ describe('where no binary fits', () => {
 				project.write(BINARY, Buffer.from(changed, 'latin1'))
 			})
 			assert.match(message, /version `GLIBC_9\.\d\d' not found/)
+			assert.match(message, /C library is older than the module needs/)
+			assert.doesNotMatch(message, /Install @flowcraft/)
 		},
 	)
 

@@ -64,11 +64,11 @@ export async function bothWays(blueprint, runtimeOptions, { initial = {}, inMemo
 /**
  * Sessions without an engine: a test says itself what becomes durable, and when.
  * @param {any} runtimeOptions
- * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any }} [options]
+ * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any, livePlace?: any }} [options]
  */
 export function bareSessions(
 	runtimeOptions,
-	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger() } = {},
+	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger(), livePlace } = {},
 ) {
 	/** @type {any[][]} */
 	const calls = []
@@ -82,7 +82,7 @@ export function bareSessions(
 	const others = []
 	const runtime = new FlowRuntime(runtimeOptions)
 	const fallback = (/** @type {any} */ event) => void others.push(event)
-	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, fallback })
+	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, livePlace, fallback })
 	return {
 		sessions,
 		calls,

@@ -57,7 +57,7 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 
 		it('gives the nodes of a cluster', () => {
 			const nodes = [{ host: 'a', port: 1 }, 'redis://b:2', 3, { host: 'c' }]
-			const redis = cluster(nodes, { keyPrefix: 'k:', redisOptions: { password: 'p', tls: {} } })
+			const redis = cluster(nodes, { keyPrefix: 'k:', redisOptions: { password: 'p' } })
 			const reading = readRedis(redis)
 			assert.deepEqual(reading.settings.cluster, [
 				{ host: 'a', port: 1 },
@@ -67,7 +67,7 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 			])
 			assert.equal(reading.settings.password, 'p')
 			assert.equal(reading.settings.keyPrefix, 'k:')
-			assert.ok(reading.settings.tls)
+			assert.equal(reading.settings.tls, undefined)
 		})
 
 		it('gives its sentinels', () => {
@@ -84,6 +84,15 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 			assert.deepEqual([found.password, found.db, found.host], ['p', 2, undefined])
 		})
 
+		it('speaks TLS as the native client can', () => {
+			const named = settings({ host: 'h', tls: { servername: 'h', ca: 'CA' } }).tls
+			assert.deepEqual(named, { ca: 'CA', rejectUnauthorized: true })
+			const own = settings({ tls: { ca: 'CA', cert: 'C', key: 'K' } }).tls
+			assert.deepEqual(own, { ca: 'CA', cert: 'C', key: 'K', rejectUnauthorized: true })
+			const trusting = cluster([{ host: 'a' }], { redisOptions: { tls: { rejectUnauthorized: false } } })
+			assert.deepEqual(readRedis(trusting).settings.tls, { rejectUnauthorized: false })
+		})
+
 		it('speaks TLS to sentinels and servers alike, or to neither', () => {
 			const base = { sentinels: [{ host: 's' }], name: 'm', tls: {} }
 			assert.equal(settings(base).tls, undefined, 'ioredis does not use `tls` behind sentinels')
@@ -92,6 +101,12 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 
 		const unsupported = [
 			['path (unix socket)', () => make({ path: '/tmp/redis.sock' })],
+			['tls.servername', () => make({ host: 'a', tls: { servername: 'b' } })],
+			[
+				'tls.cert with rejectUnauthorized: false',
+				() => make({ tls: { cert: 'C', key: 'K', rejectUnauthorized: false } }),
+			],
+			['tls (of a cluster)', () => cluster([{ host: 'a' }], { redisOptions: { tls: {} } })],
 			['tls.checkServerIdentity', () => make({ tls: { checkServerIdentity: () => undefined } })],
 			['role', () => make({ sentinels: [{ host: 's' }], name: 'm', role: 'slave' })],
 			['sentinelTLS', () => make({ sentinels: [{ host: 's' }], name: 'm', sentinelTLS: {} })],

@@ -30,6 +30,22 @@ const refused = [
 	['coordinationStore', { host: 'a', path: '/x' }, /^options\.coordinationStore\.path \(unix socket\): not supported/],
 	['keyspace', 'ks; DROP TABLE x', /^options\.keyspace: "ks; DROP TABLE x" is not a CQL identifier\. Use letters/],
 	['keyspace', '', /^options\.keyspace: "" is not/],
+	['keyspace', '"Mixed"', /^options\.keyspace: "Mixed" is quoted, which the native client does not take\. Use a table/],
+	['contextTableName', '"Mixed"', /^options\.contextTableName: "Mixed" is quoted/],
+	['statusTableName', '"Mixed"', /^options\.statusTableName: "Mixed" is quoted/],
+	['keyspace', 'x'.repeat(49), /^options\.keyspace: "x+" has 49 characters\. Cassandra takes 48 at most/],
+	['statusTableName', 'x'.repeat(49), /^options\.statusTableName: "x+" has 49 characters/],
+	[
+		'kafka',
+		{ brokers: ['a:1'], sasl: { mechanism: 'plain', username: 'u' } },
+		/^options\.kafka\.sasl\.password: missing/,
+	],
+	['kafka', { brokers: ['a:1'], sasl: {} }, /^options\.kafka\.sasl\.mechanism: missing\. Use one of/],
+	[
+		'coordinationStore',
+		{ cluster: ['a:1'], tls: true },
+		/^options\.coordinationStore\.tls \(of a cluster\): not supported/,
+	],
 	['keyspace', 7, /^options\.keyspace: a number is not/],
 	['keyspace', undefined, /^options\.keyspace: missing\. Give the keyspace/],
 	['contextTableName', 'a.b', /^options\.contextTableName: "a\.b" is not/],
@@ -132,6 +148,11 @@ describe('what 1.4.4 accepted', () => {
 	for (const [name, more] of Object.entries(accepted)) {
 		it(name, () => assert.doesNotThrow(() => new KafkaAdapter({ ...mocks, ...more })))
 	}
+
+	it('names of 48 characters', () => {
+		const names = { keyspace: 'k'.repeat(48), contextTableName: 'c'.repeat(48), statusTableName: 's'.repeat(48) }
+		assert.doesNotThrow(() => new KafkaAdapter({ ...settings, ...names }))
+	})
 })
 
 describe('defaults', () => {

@@ -39,8 +39,10 @@ const mockKafka = () => {
 			subscribe: record('consumer.subscribe'),
 			disconnect: record('consumer.disconnect'),
 			run: async (config) => {
-				kafka.deliver = (value, partition = 0) =>
-					config.eachMessage({ topic: 'flowcraft-jobs', partition, message: { value: Buffer.from(value), key: null } })
+				kafka.deliver = (value, partition = 0, headers = {}) => {
+					const message = { value: Buffer.from(value), key: null, headers }
+					return config.eachMessage({ topic: 'flowcraft-jobs', partition, message })
+				}
 				calls.push(['consumer.run'])
 			},
 		}),
@@ -230,9 +232,10 @@ describe('a kafkajs-like object that is not genuine', () => {
 			['x'.repeat(1_000_000), 'ERR_JOB_TOO_LARGE'],
 		]
 		for (const [value, code] of cases) {
-			await kafka.deliver(value)
+			await kafka.deliver(value, 0, { trace: Buffer.from('abc'), 'flowcraft-run': Buffer.from('an earlier one') })
 			const [name, { topic, messages }] = kafka.calls.at(-1)
 			assert.deepEqual([name, topic], ['producer.send', 'flowcraft-jobs.dead-letters'])
+			assert.deepEqual([String(messages[0].headers.trace), messages[0].headers['flowcraft-run']], ['abc', undefined])
 			assert.equal(String(messages[0].value), value)
 			assert.equal(messages[0].headers['flowcraft-code'], code)
 		}
@@ -246,12 +249,19 @@ describe('a kafkajs-like object that is not genuine', () => {
 		const adapter = new KafkaAdapter(plainOptions({ kafka }))
 		await adapter.start()
 		const [value, key] = ['{"x":"ü"}', 'run'].map((text) => Buffer.from(text).toString('hex'))
-		const letter = { value, key, partition: 2, offset: 9, code: 'ERR_NODE_UNKNOWN', reason: 'no such node', run: 'run' }
+		const headers = [
+			['trace', Buffer.from('abc').toString('hex')],
+			['empty', null],
+		]
+		const coordinates = { partition: 2, offset: 9, run: 'run' }
+		const letter = { value, key, headers, ...coordinates, code: 'ERR_NODE_UNKNOWN', reason: 'no such node' }
 		await FakeWorker.made[0].request('sink.deadLetter', letter)
 		const [, { topic, messages }] = kafka.calls.at(-1)
 		assert.equal(topic, 'flowcraft-jobs.dead-letters')
 		assert.deepEqual([String(messages[0].value), String(messages[0].key)], ['{"x":"ü"}', 'run'])
 		assert.deepEqual(messages[0].headers, {
+			trace: Buffer.from('abc'),
+			empty: null,
 			'flowcraft-code': 'ERR_NODE_UNKNOWN',
 			'flowcraft-reason': 'no such node',
 			'flowcraft-topic': 'flowcraft-jobs',

@@ -103,6 +103,50 @@ describe('where no native module loads', () => {
 		assert.match(message, /\.node: .*(file too short|invalid ELF header|not a mach-o file|not a valid Win32)/i)
 	})
 
+	it('the fix fits a package that is there and does not load', async () => {
+		const platform = (/** @type {(file: string) => void} */ fill) => {
+			const { folder, scope } = loaderAlone()
+			const triple = binary.slice('kafka-adapter.'.length, -'.node'.length)
+			const home = join(scope, `kafka-adapter-${triple}`)
+			mkdirSync(home)
+			writeFileSync(join(home, 'package.json'), JSON.stringify({ main: binary }))
+			fill(join(home, binary))
+			return failure(folder)
+		}
+		const damaged = await platform((file) => writeFileSync(file, 'x'))
+		const missing = await platform(() => {})
+		for (const { message } of [damaged, missing]) {
+			assert.doesNotMatch(message, /Install @flowcraft/)
+			assert.match(message, /The file is damaged.*remove node_modules.*"npm run build"$/)
+		}
+	})
+
+	it('the fix is for what the system said', async () => {
+		const said = {
+			"/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by x.node)": /C library is older/,
+			'Error relocating x.node: __res_init: symbol not found': /another C library \(glibc or musl\)/,
+			'libfoo.so.1: cannot open shared object file: No such file or directory': /library of the system .* is missing/,
+			'dlopen(x.node, 1): mach-o file, but is an incompatible architecture': /another processor/,
+			'x.node: failed to map segment from shared object': /refuses to load it/,
+			'something else entirely': /the system does not load it: remove node_modules/,
+		}
+		for (const [text, fix] of Object.entries(said)) {
+			const { folder, scope } = loaderAlone()
+			const triple = binary.slice('kafka-adapter.'.length, -'.node'.length)
+			const home = join(scope, `kafka-adapter-${triple}`)
+			mkdirSync(home)
+			writeFileSync(join(home, 'package.json'), JSON.stringify({ main: 'index.cjs' }))
+			writeFileSync(
+				join(home, 'index.cjs'),
+				`throw Object.assign(new Error(${JSON.stringify(text)}), { code: 'ERR_DLOPEN_FAILED' })`,
+			)
+			const { message } = await failure(folder)
+			assert.ok(message.includes(text), message)
+			assert.match(message.split(text)[1], fix)
+			assert.doesNotMatch(message, /Install @flowcraft/)
+		}
+	})
+
 	it('another attempt is made at the next use', async () => {
 		const { folder } = loaderAlone()
 		await failure(folder)

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import cassandra from 'cassandra-driver'
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
 import { CassandraContext, createKafkaReconciler, KafkaAdapter, RedisCoordinationStore } from '../../src/js/index.js'
 import { setNative } from '../../src/js/native.js'
@@ -86,6 +86,12 @@ describe('an adapter with genuine clients', () => {
 		['context', () => ({ cassandraClient: cassandraClient({ sslOptions: { pfx: 'x' } }) }), 'sslOptions.pfx'],
 		['coordination', () => ({ coordinationStore: new RedisCoordinationStore(redisClient({ path: '/s' })) }), 'path'],
 	]
+	const overTls = new Cluster([{ host: 'r' }], { lazyConnect: true, redisOptions: { tls: {} } })
+	detours.push([
+		'coordination',
+		() => ({ coordinationStore: new RedisCoordinationStore(overTls) }),
+		'tls \\(of a cluster\\)',
+	])
 	for (const [part, options, setting] of detours) {
 		it(`drives ${part} through JavaScript for ${setting}, with one warning that names the cost`, async () => {
 			const adapter = adapterOf(options())

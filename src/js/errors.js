@@ -37,6 +37,8 @@ export const Code = Object.freeze({
 	JobField: 'ERR_JOB_FIELD',
 	/** A job or one of its fields is too long. */
 	JobTooLarge: 'ERR_JOB_TOO_LARGE',
+	/** The run left this process while a change of its context was being written. */
+	RunClosed: 'ERR_RUN_CLOSED',
 	/** Stored context is not a JSON object. */
 	StateCorrupt: 'ERR_STATE_CORRUPT',
 	/** A client, store or hook of the user failed. */
@@ -55,7 +57,7 @@ export class KafkaAdapterError extends Error {
 	constructor(code, message, { retryable = false, cause } = {}) {
 		super(message, cause === undefined ? undefined : { cause })
 		this.name = 'KafkaAdapterError'
-		/** Stable; documented in docs/bad-input.md. */
+		/** Stable; the README lists them. */
 		this.code = code
 		/** Whether the same request may succeed later. */
 		this.retryable = retryable

@@ -128,10 +128,11 @@ const coordinationOperations = (store) => ({
 const jobOperations = ({ hooks, source, token }) => ({
 	'sink.send': ({ run, blueprint, node }) => hooks.enqueueJob({ runId: run, blueprintId: blueprint, nodeId: node }),
 	'sink.command': ({ run, command }) => source?.sendCommand(run, command),
-	'sink.deadLetter': ({ key, value, ...letter }) =>
+	'sink.deadLetter': ({ key, value, headers, ...letter }) =>
 		source?.deadLetter({
 			key: bytes(key),
 			value: bytes(value),
+			headers: Object.fromEntries(headers.map((/** @type {unknown[]} */ [name, text]) => [name, bytes(text)])),
 			partition: letter.partition,
 			offset: letter.offset,
 			code: letter.code,

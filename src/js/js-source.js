@@ -10,8 +10,8 @@ import { decodeJob } from './job-message.js'
  * @typedef {import('flowcraft').JobPayload} JobPayload
  * @typedef {(job: JobPayload) => Promise<void>} JobHandler
  *
- * @typedef {{ key?: string | Uint8Array | null, value: string | Uint8Array | null,
- *   headers?: Record<string, string> }} OutboundMessage
+ * @typedef {Record<string, string | Uint8Array | (string | Uint8Array)[] | null | undefined>} Headers
+ * @typedef {{ key?: string | Uint8Array | null, value: string | Uint8Array | null, headers?: Headers }} OutboundMessage
  *
  * @typedef {object} ProducerLike
  * @property {() => Promise<void>} connect
@@ -19,7 +19,7 @@ import { decodeJob } from './job-message.js'
  * @property {(record: { topic: string, messages: OutboundMessage[] }) => Promise<unknown>} send
  *
  * @typedef {{ topic: string, partition: number, message: { value: Uint8Array | null, key?: Uint8Array | null,
- *   offset?: string } }} Delivery
+ *   offset?: string, headers?: Headers } }} Delivery
  *
  * @typedef {object} ConsumerLike
  * @property {() => Promise<void>} connect
@@ -37,6 +37,8 @@ import { decodeJob } from './job-message.js'
  * @property {ILogger} logger
  */
 
+/** What the names of this package's own headers begin with. */
+const OWN_HEADERS = 'flowcraft-'
 /** kafkajs takes these for programming errors and stops consuming for good. */
 const FATAL_TO_KAFKAJS = [SyntaxError, TypeError, RangeError, ReferenceError]
 
@@ -130,8 +132,8 @@ export class JsSource {
 		} catch (error) {
 			const { code } = /** @type {KafkaAdapterError} */ (error)
 			this.#ends().logger.error(`[KafkaAdapter] Error processing message on topic ${topic}:`, { error })
-			const { key, offset } = message
-			await this.deadLetter({ key, value, partition, offset: offset ?? '', code, reason: messageOf(error) })
+			const { key, offset = '', headers } = message
+			await this.deadLetter({ key, value, headers, partition, offset, code, reason: messageOf(error) })
 			return undefined
 		}
 	}
@@ -160,12 +162,14 @@ export class JsSource {
 	}
 
 	/**
-	 * @param {{ key?: Uint8Array | null, value: Uint8Array | null, partition: number, offset: string | number,
-	 *   code: string, reason: string, run?: string | null }} letter
+	 * @param {{ key?: Uint8Array | null, value: Uint8Array | null, headers?: Headers, partition: number,
+	 *   offset: string | number, code: string, reason: string, run?: string | null }} letter
 	 */
-	async deadLetter({ key, value, partition, offset, code, reason, run }) {
+	async deadLetter({ key, value, headers: given = {}, partition, offset, code, reason, run }) {
 		const { producer, topic, deadLetterTopic } = this.#ends()
 		const headers = {
+			// Those of an earlier burial say nothing about this one.
+			...Object.fromEntries(Object.entries(given).filter(([name]) => !name.startsWith(OWN_HEADERS))),
 			'flowcraft-code': code,
 			'flowcraft-reason': reason,
 			'flowcraft-topic': topic,

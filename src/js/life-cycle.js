@@ -4,6 +4,7 @@
 import { isGenuineKafka } from './clients/kafkajs.js'
 import { createPorts } from './js-ports.js'
 import { JsSource } from './js-source.js'
+import { livePlace } from './live-runs.js'
 import { buildConfig, isKafkaLike } from './native-config.js'
 import { inTurn, seen, settledOr, within } from './promises.js'
 import { Worker } from './worker.js'
@@ -152,11 +153,18 @@ export class LifeCycle {
 				options: { schedule: host.settings.schedule, ...host.settings.limits },
 				adapterBus: host.adapterBus,
 				hooks: host.sessionHooks(),
+				livePlace: this.#livePlace(),
 			},
 		})
 		this.#worker = worker
 		await worker.start()
 		return worker
+	}
+
+	/** A subclass that keeps the state elsewhere, or in a form of its own, does without: the table is not where it looks. */
+	#livePlace() {
+		const { cassandra, keyspace, contextTable } = this.#host.settings
+		return this.#host.overrides().createContext ? undefined : livePlace(cassandra, `${keyspace}.${contextTable}`)
 	}
 
 	/** Reading the clients may ask the user's code (a brokers function), which may never answer. */

@@ -122,6 +122,18 @@ const cassandraPart = (plan) => {
 }
 
 /**
+ * The native client puts names into its statements as they are, in one case; clients in JavaScript may have quoted ones.
+ *
+ * @param {string} name
+ * @param {string} path
+ */
+const refuseQuoted = (name, path) => {
+	if (!name.startsWith('"')) return
+	const fix = 'Use a table with a name of lower-case letters, digits and "_"'
+	throw optionError(path, `${name} is quoted, which the native client does not take`, fix)
+}
+
+/**
  * @param {Part} part
  * @param {Settings} settings
  * @param {'contextTable' | 'statusTable'} table
@@ -135,6 +147,8 @@ const withTable = (part, settings, table) => {
 	if (settings[table] === undefined) throw optionError(`options.${table}Name`, 'missing', 'Give the name of the table')
 	// The embedded backend has no keyspaces: its tables go by their full names.
 	if (part.kind === 'embedded') return { ...part, table: `${settings.keyspace}.${settings[table]}` }
+	refuseQuoted(settings.keyspace, 'options.keyspace')
+	refuseQuoted(settings[table], `options.${table}Name`)
 	return { ...part, keyspace: settings.keyspace, table: settings[table] }
 }
 

@@ -92,21 +92,64 @@ export const localBuild = ({ triple } = describePlatform()) =>
 	fileURLToPath(new URL(`./kafka-adapter.${triple}.node`, import.meta.url))
 
 /**
+ * Why a candidate was of no use: it is not there, or (`broken`) it is and does not load.
+ * @typedef {{ text: string, broken?: string }} Miss
+ */
+
+/**
  * @param {string} candidate path or package name
- * @param {string[]} failures collects why each candidate was of no use
+ * @param {Miss[]} failures
  * @returns {NativeModule | undefined}
  */
 const attempt = (candidate, failures) => {
 	try {
 		return require(candidate)
 	} catch (error) {
-		failures.push(`${candidate}: ${messageOf(error).split('\n')[0]}`)
+		const said = messageOf(error).split('\n')[0]
+		const isAbsent = Reflect.get(Object(error), 'code') === 'MODULE_NOT_FOUND' && said.includes(`'${candidate}'`)
+		failures.push({ text: `${candidate}: ${said}`, ...(isAbsent ? {} : { broken: said }) })
 		return undefined
 	}
 }
 
+const BUILD = 'build it here with "npm run build"'
+const REINSTALL = 'remove node_modules, run "npm install" on this system, or '
+
+/** What systems say of a library that is there and does not load, and what helps. @type {[RegExp, string][]} */
+const CAUSES = [
+	[
+		/version `?(?:GLIBC|GLIBCXX|CXXABI)_\S+ not found/,
+		`This system's C library is older than the module needs: use a newer system or container image, or ${BUILD}`,
+	],
+	[
+		/Error relocating|ld-(?:linux|musl)|libc\.musl|libc\.so\.6/,
+		`The module was made for another C library (glibc or musl) than this Node uses: ${REINSTALL}${BUILD}`,
+	],
+	[
+		/cannot open shared object file|Library not loaded|The specified module could not be found/,
+		`A library of the system that the module needs is missing: install the one that is named, or ${BUILD}`,
+	],
+	[
+		/wrong ELF class|incompatible architecture|not a valid Win32/,
+		`The module was made for another processor, which happens when node_modules is copied between systems: ${REINSTALL}${BUILD}`,
+	],
+	[
+		/invalid ELF header|file too short|cannot read file data|not a mach-o|truncated|Cannot find module/i,
+		`The file is damaged, incomplete or made for another system: ${REINSTALL}${BUILD}`,
+	],
+	[
+		/Operation not permitted|Permission denied|failed to map segment|code signature/i,
+		`The system refuses to load it: allow this user to read the file, and programs to run from where it lies (no "noexec")`,
+	],
+]
+
+/** @param {string} said */
+const fixForBroken = (said) =>
+	CAUSES.find(([sign]) => sign.test(said))?.[1] ??
+	`The file is there and the system does not load it: ${REINSTALL}${BUILD}`
+
 /** @param {string} triple */
-const fixFor = (triple) =>
+const fixForAbsent = (triple) =>
 	RELEASED.includes(triple)
 		? `Install @flowcraft/kafka-adapter-${triple} in the version of @flowcraft/kafka-adapter ` +
 			'(npm leaves it out with --omit=optional, or when node_modules was copied from another system), ' +
@@ -116,18 +159,21 @@ const fixFor = (triple) =>
 /** @returns {NativeModule} */
 const load = () => {
 	const { triple, libc } = describePlatform()
-	/** @type {string[]} */
+	/** @type {Miss[]} */
 	const failures = []
 	const local = localBuild({ triple, libc })
+	const isBuilt = existsSync(local)
 	const found =
-		(existsSync(local) ? attempt(local, failures) : undefined) ??
-		attempt(`@flowcraft/kafka-adapter-${triple}`, failures)
+		(isBuilt ? attempt(local, failures) : undefined) ?? attempt(`@flowcraft/kafka-adapter-${triple}`, failures)
 	if (found) return found
-	if (!existsSync(local)) failures.unshift(`${local}: no such file`)
+	if (!isBuilt) failures.unshift({ text: `${local}: no such file` })
+	// What is there and does not load says more than what is not there.
+	const broken = failures.findLast((failure) => failure.broken)?.broken
 	throw new KafkaAdapterError(
 		Code.NativeLoad,
 		`no native module of @flowcraft/kafka-adapter loads on ${process.platform} ${process.arch} (${libc}), ` +
-			`Node ${process.version}. Tried: ${failures.join('; ')}. ${fixFor(triple)}`,
+			`Node ${process.version}. Tried: ${failures.map(({ text }) => text).join('; ')}. ` +
+			(broken ? fixForBroken(broken) : fixForAbsent(triple)),
 	)
 }
 

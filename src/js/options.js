@@ -64,6 +64,8 @@ const GROUP = 'flowcraft-workers'
 
 /** A CQL name: plain, or in double quotes; anything else would be read as part of the statement it is put into. */
 const CQL_NAME = /^(?:[A-Za-z][A-Za-z0-9_]*|"[A-Za-z0-9_]+")$/
+/** Cassandra's own limit for names of keyspaces and tables. */
+const LONGEST_CQL_NAME = 48
 const TOPIC_NAME = /^[A-Za-z0-9._-]{1,249}$/
 
 /**
@@ -71,9 +73,15 @@ const TOPIC_NAME = /^[A-Za-z0-9._-]{1,249}$/
  * @param {string} path
  */
 export const checkName = (value, path) => {
-	if (value === undefined || (typeof value === 'string' && CQL_NAME.test(value))) return
-	const shown = typeof value === 'string' ? `"${value}"` : `a ${value === null ? 'null' : typeof value}`
-	throw optionError(path, `${shown} is not a CQL identifier`, 'Use letters, digits and "_", beginning with a letter')
+	if (value === undefined) return
+	if (typeof value !== 'string' || !CQL_NAME.test(value)) {
+		const shown = typeof value === 'string' ? JSON.stringify(value) : `a ${value === null ? 'null' : typeof value}`
+		throw optionError(path, `${shown} is not a CQL identifier`, 'Use letters, digits and "_", beginning with a letter')
+	}
+	const { length } = value.replaceAll('"', '')
+	if (length <= LONGEST_CQL_NAME) return
+	const problem = `"${value}" has ${length} characters`
+	throw optionError(path, problem, `Cassandra takes ${LONGEST_CQL_NAME} at most: use a shorter name`)
 }
 
 /**

@@ -176,6 +176,34 @@ export class RunContext extends TrackedAsyncContext {
 		return { writer: ENGINE, has: cell !== undefined, value: cell && this.#value(key, cell) }
 	}
 
+	/** What a row would hold of a key now: keys of ours are there, values that JSON cannot carry are not. @param {string} key */
+	textOf(key) {
+		const cell = this.#cells.get(key)
+		if (!cell) return this.#hidden.get(key)
+		if (!cell.live) return this.#stored.get(key)?.raw
+		try {
+			return this.#codec.encode(cell.value)
+		} catch {
+			// Told when a key with this value is stored.
+			return undefined
+		}
+	}
+
+	/** What a row would hold now, without what is the engine's own. */
+	documentText() {
+		const members = [...this.#hidden.keys(), ...this.#cells.keys()].flatMap((key) => {
+			const text = this.textOf(key)
+			return text === undefined ? [] : [`${JSON.stringify(key)}:${text}`]
+		})
+		return `{${members.join()}}`
+	}
+
+	/** A change from outside the run's nodes; keys of ours stay. @param {string} key @param {string | undefined} text undefined: delete */
+	putText(key, text) {
+		if (text === undefined) this.remove(key)
+		else this.write(key, this.#codec.decode(text))
+	}
+
 	/** @returns {Record<string, any>} a new object over the live values */
 	snapshot() {
 		// fromEntries defines members, so that even `__proto__` becomes one.

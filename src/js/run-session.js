@@ -1,5 +1,6 @@
 /**
- * One open run: it starts due visits, lets Flowcraft process their results, and hands each step to the engine.
+ * One open run: it starts due visits, lets Flowcraft process their results, and hands each step to the engine. A step holds
+ * what recorded nodes have written, not what running ones have (docs/checkpoint.md).
  *
  * Everything that decides the graph happens in `#pump`, one result at a time; nodes run beside it.
  */
@@ -8,6 +9,7 @@ import { adoptRun } from './adoption.js'
 import { Code, KafkaAdapterError } from './errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
 import { parseCommand } from './command-messages.js'
+import { LiveRun } from './live-run.js'
 import {
 	cancelledOutcome,
 	messageOf,
@@ -43,6 +45,7 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {import('flowcraft').ILogger} logger
  * @property {import('flowcraft').IEventBus | undefined} adapterBus
  * @property {import('flowcraft').IEventBus | undefined} contextBus absent when the user gave none: context writes then cost no event
+ * @property {import('./live-runs.js').LivePlace | undefined} livePlace where others in this process find the open runs
  * @property {import('./stored-values.js').ValueCodec} codec
  * @property {any} services
  * @property {import('./permits.js').Permits} permits
@@ -78,6 +81,8 @@ export class RunSession {
 	/** @type {RunState} */
 	state
 	closed = false
+	/** @type {LiveRun} what others in this process see of the run */
+	live
 	#env
 	#handle
 	#runId
@@ -135,6 +140,8 @@ export class RunSession {
 		this.#context = context
 		this.#opening = opening
 		this.#moreMayCome = moreMayCome
+		this.live = new LiveRun(runId, context, () => !this.closed && !this.#ended && this.#draining !== 'answered')
+		this.live.askForStep = () => this.#pump()
 		this.#gate = env.permits.gate(env.permitsPerRun)
 		const { entry, blueprintId, checkpoint } = opening
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
@@ -227,16 +234,26 @@ export class RunSession {
 
 	/** @param {Visit[]} due */
 	async #work(due) {
+		this.live.enter(this.#env.livePlace)
 		try {
-			await this.#events.opened(this.#opening.kind === 'fresh')
+			await this.#calling(() => this.#events.opened(this.#opening.kind === 'fresh'))
 			if (this.#opening.entry.problem) throw this.#opening.entry.problem
 		} catch (error) {
 			this.#reject(error)
 			return
 		}
 		if (this.closed) return
+		this.live.begin()
 		this.#startLocally(due)
-		if (this.visits.size === 0) this.#pump()
+		if (this.visits.size === 0 || this.#hasMore) this.#pump()
+	}
+
+	/**
+	 * Event buses may change the context, too; without one of the user's there is nobody whose changes could wait for us.
+	 * @param {() => Promise<void>} work
+	 */
+	#calling(work) {
+		return this.#env.contextBus ? this.live.during(work) : work()
 	}
 
 	// Visits.
@@ -339,13 +356,17 @@ export class RunSession {
 				await this.#recordSome()
 				if (this.closed || this.#ended) return
 				this.#commit(this.#quiescent ? quiescentOutcome(this.state, this.#context) : undefined)
-			} while (this.#settled.length > 0 || this.#answers.length > 0 || this.#commands.waiting)
+			} while (this.#hasMore)
 		} catch (error) {
 			this.#reject(error)
 		} finally {
 			this.#pumping = false
 			this.#answerDrain()
 		}
+	}
+
+	get #hasMore() {
+		return this.#settled.length > 0 || this.#answers.length > 0 || this.#commands.waiting || this.live.isWaiting
 	}
 
 	async #recordSome() {
@@ -382,8 +403,10 @@ export class RunSession {
 		const traverser = /** @type {any} */ (waits ? this.#router.withoutRouting() : this.graph)
 		const runtime = /** @type {any} */ (waits ? this.#router.preview : this.#router)
 		const results = [/** @type {any} */ (settled)]
-		await processResults(results, traverser, this.state, runtime, this.#opening.entry.blueprint, this.#runId)
-		await this.state.settled()
+		await this.#calling(async () => {
+			await processResults(results, traverser, this.state, runtime, this.#opening.entry.blueprint, this.#runId)
+			await this.state.settled()
+		})
 		return this.graph.getReadyNodes().map((ready) => ready.nodeId)
 	}
 
@@ -400,7 +423,8 @@ export class RunSession {
 		const ask = this.#env.hooks.isReadyForFanIn
 		if (!ask || (this.graph.predecessorsOf(nodeId)?.size ?? 0) <= 1) return true
 		try {
-			return (await ask(this.#runId, this.graph.getDynamicBlueprint(), nodeId)) !== false
+			const blueprint = this.graph.getDynamicBlueprint()
+			return (await this.live.during(() => ask(this.#runId, blueprint, nodeId))) !== false
 		} catch (error) {
 			await this.route({ nodeId, wave: this.graph.now.wave, settled: rejected(nodeId, error) })
 			return false
@@ -552,6 +576,7 @@ export class RunSession {
 		const checkpoint = formatCheckpoint(this.#checkpoint())
 		const done = recorded.map((visit) => visit.number)
 		this.#announced.push({ seq, due, recorded })
+		this.live.handedOver(seq)
 		this.#env.native.step(
 			this.#handle,
 			seq,
@@ -658,6 +683,7 @@ export class RunSession {
 	durable(seq) {
 		if (this.closed) return
 		this.#context.durable(seq)
+		this.live.durable(seq)
 		while (this.#announced.length > 0 && this.#announced[0].seq <= seq) {
 			const { due, recorded } = /** @type {{ due: Visit[], recorded: Visit[] }} */ (this.#announced.shift())
 			this.#events.jobs(recorded, due)
@@ -724,6 +750,7 @@ export class RunSession {
 	close(reason) {
 		if (this.closed) return
 		this.closed = true
+		this.live.close(reason)
 		const running = [...this.visits.values()].filter((visit) => visit.running)
 		if (running.length === 0) return
 		this.#signalAbort(reason)

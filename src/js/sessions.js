@@ -39,6 +39,7 @@ const COMMAND = 13
  * @param {import('flowcraft').ILogger} parts.logger
  * @param {import('flowcraft').IEventBus} [parts.adapterBus] gets `job:*`
  * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
+ * @param {import('./live-runs.js').LivePlace} [parts.livePlace] absent where the state of runs is kept by a subclass
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
 export function createSessions({
@@ -48,6 +49,7 @@ export function createSessions({
 	logger: userLogger,
 	adapterBus,
 	hooks = {},
+	livePlace,
 	fallback = () => {},
 }) {
 	const logger = guarded(userLogger)
@@ -62,6 +64,7 @@ export function createSessions({
 		runtime,
 		native,
 		hooks,
+		livePlace,
 		logger,
 		adapterBus,
 		contextBus: /** @type {any} */ (runtime).container || runtime.options?.eventBus ? eventBus : undefined,
@@ -134,6 +137,11 @@ export function createSessions({
 		/** @param {string} reason */
 		abortAll(reason) {
 			for (const session of sessions.values()) session.abort(reason)
+		},
+		/** Nothing of the engine will come any more. @param {string} reason */
+		closeAll(reason) {
+			for (const session of sessions.values()) session.close(reason)
+			sessions.clear()
 		},
 		/** @param {number} handle */
 		get: (handle) => sessions.get(handle),

@@ -173,6 +173,7 @@ export class Worker {
 	}
 
 	#close() {
+		this.#sessions.closeAll('the worker is closed')
 		this.#door.sessions = undefined
 	}
 }

@@ -17,6 +17,8 @@ pub struct RawMessage {
     /// How often this job was re-produced because it lay in a partition that is not its run's home
     /// (header `flowcraft-hops`).
     pub hops: u32,
+    /// Its headers, in their order, apart from those that this package writes (`flowcraft-*`).
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Broker timestamp, milliseconds since the epoch, where known.
     pub timestamp_ms: Option<i64>,
 }

@@ -45,6 +45,8 @@ fn headed(letter: flowcraft_kafka_adapter::ports::DeadLetter) -> Letter {
         ("flowcraft-offset".to_owned(), letter.message.offset.to_string()),
         ("flowcraft-time".to_owned(), letter.message.timestamp_ms.unwrap().to_string()),
     ];
+    let text = |value: Option<Vec<u8>>| String::from_utf8(value.unwrap_or_default()).unwrap();
+    headers.extend(letter.message.headers.into_iter().map(|(name, value)| (name, text(value))));
     headers.extend(letter.run.map(|run| ("flowcraft-run".to_owned(), run)));
     Letter { key: letter.message.key, value: letter.message.value, headers }
 }

@@ -239,7 +239,15 @@ pub async fn a_paused_partition_rests_until_it_is_resumed(log: Arc<dyn Log>) {
 pub async fn dead_letters_keep_the_bytes_and_name_the_reason(log: Arc<dyn Log>) {
     let worker = log.worker("g");
     worker.source.prepare().await.unwrap();
-    let message = RawMessage { partition: 2, offset: 77, key: Some(b"k\xff".to_vec()), value: Some(b"\x00{".to_vec()), hops: 0, timestamp_ms: Some(1234) };
+    let message = RawMessage {
+        partition: 2,
+        offset: 77,
+        key: Some(b"k\xff".to_vec()),
+        value: Some(b"\x00{".to_vec()),
+        hops: 0,
+        headers: vec![("trace".into(), Some(b"abc".to_vec())), ("empty".into(), None)],
+        timestamp_ms: Some(1234),
+    };
     let tombstone = RawMessage { key: None, value: None, ..message.clone() };
     for (message, run) in [(message, Some("r1".to_owned())), (tombstone, None)] {
         let letter = DeadLetter { message, code: Code::JobNotJson.as_str(), reason: "not JSON".into(), run };
@@ -257,6 +265,8 @@ pub async fn dead_letters_keep_the_bytes_and_name_the_reason(log: Arc<dyn Log>) 
         ("flowcraft-offset", "77"),
         ("flowcraft-run", "r1"),
         ("flowcraft-time", "1234"),
+        ("trace", "abc"),
+        ("empty", ""),
     ] {
         assert!(full.headers.contains(&(name.to_owned(), value.to_owned())), "{name}: {:?}", full.headers);
     }

@@ -231,7 +231,7 @@ async fn a_message_that_is_too_large_fails_for_good() {
     let Some(topic) = fresh() else { return };
     let worker = topic.worker("g");
     worker.source.prepare().await.unwrap();
-    let message = RawMessage { partition: 0, offset: 0, key: None, value: Some(vec![b'x'; 3 << 20]), hops: 0, timestamp_ms: None };
+    let message = RawMessage { value: Some(vec![b'x'; 3 << 20]), ..RawMessage::default() };
     let (done, outcome) = tokio::sync::oneshot::channel();
     worker.sink.dead_letter(&DeadLetter { message, code: "ERR_X", reason: "r".into(), run: None }, Box::new(move |result| drop(done.send(result))));
     let error = outcome.await.unwrap().unwrap_err();

@@ -98,7 +98,7 @@ impl Topic {
         let at = index(partition.max(0)).min(state.partitions.len().saturating_sub(1));
         let Some(log) = state.partitions.get_mut(at) else { return (partition, -1) };
         let offset = i64::try_from(log.len()).unwrap_or(i64::MAX);
-        log.push(RawMessage { partition: number(at), offset, key, value, hops, timestamp_ms: wall_ms() });
+        log.push(RawMessage { partition: number(at), offset, key, value, hops, headers: Vec::new(), timestamp_ms: wall_ms() });
         self.changed.notify_all();
         (number(at), offset)
     }

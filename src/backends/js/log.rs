@@ -72,6 +72,7 @@ impl JobSink for JsSink {
         let message = &letter.message;
         let args = json!({
             "value": message.value.as_deref().map(hex), "key": message.key.as_deref().map(hex),
+            "headers": message.headers.iter().map(|(name, value)| (name, value.as_deref().map(hex))).collect::<Vec<_>>(),
             "partition": message.partition, "offset": message.offset, "code": letter.code, "reason": letter.reason, "run": letter.run,
         });
         self.call("sink.deadLetter", args.to_string(), done);

@@ -19,6 +19,8 @@ use crate::ports::{JobSource, RawMessage, SourceEvent, SourceHandle, TopicFacts}
 
 /// Header that counts how often a job was sent on to its run's home partition.
 pub(super) const HOPS_HEADER: &str = "flowcraft-hops";
+/// What the names of this package's own headers begin with.
+const OWN_HEADERS: &str = "flowcraft-";
 
 /// Most messages handed over at once.
 const BATCH: usize = 1_000;
@@ -201,8 +203,16 @@ fn raw(message: &BorrowedMessage<'_>) -> RawMessage {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         hops: hops(message),
+        headers: foreign_headers(message),
         timestamp_ms: message.timestamp().to_millis(),
     }
+}
+
+/// The headers that others gave the message: ours are written anew where they are needed.
+fn foreign_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    let foreign = headers.iter().filter(|header| !header.key.starts_with(OWN_HEADERS));
+    foreign.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }
 
 /// The hop count; a header nobody of ours wrote counts as none.

@@ -287,7 +287,11 @@ fn with(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
 
 fn letter_headers(letter: &DeadLetter, topic: &str) -> OwnedHeaders {
     let message = &letter.message;
-    let headers = with(OwnedHeaders::new_with_capacity(7), "flowcraft-reason", &letter.reason);
+    let mut headers = OwnedHeaders::new_with_capacity(7 + message.headers.len());
+    for (key, value) in &message.headers {
+        headers = headers.insert(Header { key, value: value.as_ref() });
+    }
+    let headers = with(headers, "flowcraft-reason", &letter.reason);
     let headers = with(headers, "flowcraft-code", letter.code);
     let headers = with(headers, "flowcraft-topic", topic);
     let headers = with(headers, "flowcraft-partition", &message.partition.to_string());

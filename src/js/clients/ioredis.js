@@ -173,11 +173,29 @@ const readServer = (options) => {
 }
 
 /**
+ * What the native client does not do over TLS: it names a server by the host it connects to, hands no certificates on to
+ * the nodes that a cluster tells it of, and shows a certificate of its own only to servers that it verifies.
+ *
+ * @param {RedisReading} reading
+ * @returns {RedisReading}
+ */
+const withNativeTls = (reading) => {
+	if (!reading.settings?.tls) return reading
+	const { servername, ...tls } = reading.settings.tls
+	if (servername && servername !== reading.settings.host) return { unsupported: 'tls.servername' }
+	const isVerified = tls.rejectUnauthorized !== false
+	if (!isVerified && tls.cert) return { unsupported: 'tls.cert with rejectUnauthorized: false' }
+	if (!reading.settings.cluster) return { settings: { ...reading.settings, tls } }
+	if (isVerified) return { unsupported: 'tls (of a cluster)' }
+	return { settings: { ...reading.settings, tls: { rejectUnauthorized: false } } }
+}
+
+/**
  * @param {Record<string, unknown> & { options: Record<string, unknown> }} client a genuine client
  * @returns {RedisReading}
  */
 export const readRedis = (client) =>
-	client.isCluster ? readCluster(client, client.options) : readServer(client.options)
+	withNativeTls(client.isCluster ? readCluster(client, client.options) : readServer(client.options))
 
 /**
  * @param {string} text
@@ -223,7 +241,14 @@ const checked = (reading, path) => {
  * @param {string} path
  * @returns {RedisReading}
  */
-export const parseRedis = (value, path) => {
+export const parseRedis = (value, path) => withNativeTls(parsePlain(value, path))
+
+/**
+ * @param {string | Record<string, unknown>} value
+ * @param {string} path
+ * @returns {RedisReading}
+ */
+const parsePlain = (value, path) => {
 	if (typeof value === 'string') return checked(readServer(optionsOfUrl(value, path)), path)
 	const { url, cluster, ...rest } = value
 	if (Array.isArray(cluster)) return readCluster({ startupNodes: cluster }, { redisOptions: rest })

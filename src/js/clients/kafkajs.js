@@ -106,8 +106,39 @@ const readSasl = (sasl) => {
 		return { sasl: { mechanism }, token: /** @type {TokenProvider} */ (oauthBearerProvider.bind(sasl)) }
 	}
 	const { username, password } = sasl
-	if (typeof username !== 'string' || typeof password !== 'string') return { unsupported: 'sasl without credentials' }
+	if (typeof username !== 'string') return { unsupported: 'sasl.username (missing)' }
+	if (typeof password !== 'string') return { unsupported: 'sasl.password (missing)' }
 	return { sasl: { mechanism, username, password } }
+}
+
+/**
+ * Plain settings have nobody else who could log in.
+ *
+ * @param {unknown} sasl
+ * @param {string} path
+ */
+const checkSasl = (sasl, path) => {
+	if (!sasl) return
+	const { mechanism, ...rest } = isObject(sasl) ? sasl : {}
+	const known = MECHANISMS.find((name) => name === String(mechanism).toUpperCase())
+	if (!known) {
+		const problem = mechanism === undefined ? 'missing' : `"${String(mechanism)}" is not known`
+		const names = MECHANISMS.map((name) => name.toLowerCase()).join(', ')
+		throw optionError(`${path}.mechanism`, problem, `Use one of ${names}, or pass a kafkajs client`)
+	}
+	/** @type {[string, string][]} */
+	const fields =
+		known === 'OAUTHBEARER'
+			? [['oauthBearerProvider', 'function']]
+			: [
+					['username', 'string'],
+					['password', 'string'],
+				]
+	for (const [name, type] of fields) {
+		if (typeof rest[name] === type) continue
+		const problem = rest[name] === undefined ? 'missing' : `a ${typeof rest[name]}, not a ${type}`
+		throw optionError(`${path}.${name}`, problem, `Mechanism "${String(mechanism)}" needs it as a ${type}`)
+	}
 }
 
 /**
@@ -221,6 +252,7 @@ const nativeOnly = (value, path) => {
  */
 export const parseKafka = (value, path) => {
 	if (typeof value === 'string' || Array.isArray(value)) return assemble({ brokers: brokerList(value, path) })
+	checkSasl(value.sasl, `${path}.sasl`)
 	const reading = assemble({ ...value, brokers: brokerList(value.brokers, `${path}.brokers`) })
 	if (reading.settings) Object.assign(reading.settings, nativeOnly(value, path))
 	return reading

@@ -395,5 +395,5 @@ pub(super) fn rebuilt(run: &str, blueprint: &str, node: &str, command: Option<St
         Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
     };
     let job = OutboundJob { run: run.to_owned(), blueprint: blueprint.to_owned(), node: node.to_owned(), command, hops: 0 };
-    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(&job).into_bytes()), hops: 0, timestamp_ms: None }
+    RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(&job).into_bytes()), ..RawMessage::default() }
 }
