@@ -641,6 +641,35 @@ const BUILT_IN = [
 ]
 
 /** @type {Case[]} */
+const WAITS = [
+	{
+		row: '48',
+		name: 'a run awaits while a subflow of it does, whose state is kept',
+		blueprint: {
+			nodes: [value('a'), { id: 's', uses: 'subflow', params: { blueprintId: 'pausing' } }, value('b')],
+			edges: [edge('a > s'), edge('s > b')],
+		},
+		blueprints: {
+			pausing: { id: 'pausing', nodes: [{ id: 'w', uses: 'wait' }, value('x')], edges: [edge('w > x')] },
+		},
+		status: 'awaiting',
+		ran: ['a'],
+		also: (context) => context['_subflowState.s'] !== undefined,
+	},
+	{
+		row: '51',
+		name: 'a wave in which a node awaits is the last one, for its siblings too',
+		schedule: 'wave',
+		blueprint: {
+			nodes: [value('a'), { id: 'w', uses: 'wait' }, value('b'), value('c')],
+			edges: [edge('a > w'), edge('a > b'), edge('b > c')],
+		},
+		status: 'awaiting',
+		ran: ['a', 'b'],
+	},
+]
+
+/** @type {Case[]} */
 const NODES = [
 	{
 		row: '56',
@@ -781,7 +810,7 @@ const VALUES = [
 	},
 ]
 
-export const CASES = [...LINES, ...FAILURES, ...BUILT_IN, ...NODES, ...VALUES].map((one) => ({
+export const CASES = [...LINES, ...FAILURES, ...BUILT_IN, ...WAITS, ...NODES, ...VALUES].map((one) => ({
 	...one,
 	blueprint: { id: `row-${one.row.replace(/\W+/g, '-')}`, ...one.blueprint },
 }))

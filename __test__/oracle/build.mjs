@@ -123,8 +123,8 @@ function withoutRaces(blueprint, edges, ignore) {
 		if (predecessors(node.id, blueprint.edges).length > 1)
 			for (const one of edges) if (one.target === node.id) delete one.transform
 		// An eager `any` join does not wait for the end of the wave: what it reads of its sources is a race.
-		if (node.config?.joinStrategy === 'any' && node.uses !== 'loop-controller') {
-			if (node.params) node.params.blind = true
+		if (node.config?.joinStrategy === 'any') {
+			if (node.params && node.uses !== 'loop-controller') node.params.blind = true
 			ignore.add(`_inputs.${node.id}`)
 		}
 	}
