@@ -25,12 +25,13 @@ export function digest(value) {
 }
 
 /**
- * Turns that a node takes: as the blueprint says, all the same, first nodes slow, last nodes slow, or mixed.
+ * Turns that a node takes: as the blueprint says, all the same, first nodes slow, last nodes slow, or mixed. An odd number,
+ * while those inside of subflows take even ones: between a node and a subflow that end in the same turn the number of
+ * microtasks would decide, which is nobody's promise.
  * @param {number} variant @param {string} name @param {number} delay
  */
 function turnsOf(variant, name, delay) {
 	const place = Number(/\d+/.exec(name)?.[0] ?? 0) % 10
-	// Odd, while a subflow takes an even number in all: on a tie the number of microtasks would decide.
 	const odd = (/** @type {number} */ n) => 2 * n + 1
 	if (variant === 0) return odd(delay)
 	if (variant === 1) return odd(0)
@@ -172,7 +173,7 @@ class BatchWorker extends SubflowNode {
 export const INNER_BATCH = {
 	id: 'inner_batch',
 	nodes: [
-		{ id: 'list', uses: 'body', params: { kind: 'list', count: 2, name: 'list' } },
+		{ id: 'list', uses: 'body', params: { kind: 'list', count: 2, name: 'list', inner: true } },
 		{
 			id: 'in_scatter',
 			uses: 'batch-scatter',
@@ -196,10 +197,10 @@ const quietly = async (/** @type {() => Promise<any>} */ next) => {
 	}
 }
 
-/** By the end of a node's id: `m` is watched by hooks, `s` is answered by one, `r` has its errors thrown on. @type {any} */
+/** By the end of a node's id: watched by hooks, answered by one, or with its errors thrown on. @type {any} */
 const hooks = {
 	async beforeNode(/** @type {any} */ context, /** @type {string} */ nodeId) {
-		if (nodeId.endsWith('m')) await context.set(`before.${nodeId}`, true)
+		if (nodeId.endsWith('_watched')) await context.set(`before.${nodeId}`, true)
 	},
 	async afterNode(
 		/** @type {any} */ context,
@@ -207,11 +208,12 @@ const hooks = {
 		/** @type {any} */ result,
 		/** @type {any} */ error,
 	) {
-		if (nodeId.endsWith('m')) await context.set(`after.${nodeId}`, error?.message ?? result?.action ?? 'no action')
+		if (nodeId.endsWith('_watched'))
+			await context.set(`after.${nodeId}`, error?.message ?? result?.action ?? 'no action')
 	},
 	async aroundNode(/** @type {any} */ _context, /** @type {string} */ nodeId, /** @type {() => Promise<any>} */ next) {
-		if (nodeId.endsWith('s')) return { output: 'short cut' }
-		return nodeId.endsWith('r') ? next() : quietly(next)
+		if (nodeId.endsWith('_short')) return { output: 'short cut' }
+		return nodeId.endsWith('_loud') ? next() : quietly(next)
 	},
 }
 
@@ -248,7 +250,8 @@ export function runtimeOptions(variant = 0, { begin } = {}) {
 	/** @param {any} call */
 	async function body(call) {
 		await begin?.(call)
-		await take(call.params.name ?? '', call.params.delay ?? 0)
+		await take(call.params.name ?? '', call.params.delay ?? 0, call.params.inner ? 1 : 0)
+		if (call.params.inner) await turn()
 		return result(call)
 	}
 	const worker = async (/** @type {any} */ { input }) => {
@@ -264,16 +267,21 @@ export function runtimeOptions(variant = 0, { begin } = {}) {
 		await turn()
 		return { output: input.i, dynamicNodes: dynamicNodes(`from_worker_${input.i}`, 1, ['value']) }
 	}
-	/** Built-in nodes take their time, too. */
+	/**
+	 * Built-in nodes take their time, too; and of nodes that take none the first to start ends first, however many
+	 * microtasks each needs.
+	 */
 	const slowdown = {
 		async aroundNode(/** @type {any} */ _context, /** @type {string} */ nodeId, /** @type {() => any} */ next) {
-			await take(nodeId.replace(UUID, '*'), 0, 1)
-			return nodeId.endsWith('r') ? next() : quietly(next)
+			await turn()
+			await turn()
+			if (variant > 1) await take(nodeId.replace(UUID, '*'), 0, 1)
+			return nodeId.endsWith('_loud') ? next() : quietly(next)
 		},
 	}
 	return {
 		registry: { body, body_class: Body, worker, badWorker, emitWorker, batchWorker: BatchWorker },
 		evaluator: new QuietEvaluator(),
-		middleware: [...(variant > 1 ? [slowdown] : []), hooks],
+		middleware: [slowdown, hooks],
 	}
 }

@@ -48,7 +48,9 @@ export function build(recipe, id) {
 
 /** @param {any} child @param {string} id @param {import('./parts.mjs').Scope} scope */
 function buildChild(child, id, scope) {
-	return buildScope(child, id, { ...scope, blueprintId: id }, new Set())
+	const blueprint = buildScope(child, id, { ...scope, blueprintId: id }, new Set())
+	for (const { params } of blueprint.nodes) if (params?.kind) params.inner = true
+	return blueprint
 }
 
 /** @param {any} recipe @param {string} id @param {import('./parts.mjs').Scope} scope @param {Set<string>} ignore */

@@ -114,9 +114,10 @@ function dying(random) {
  *
  * @param {keyof typeof MODES} name
  * @param {any} recipe
+ * @param {number} [repeat] runs, for what shows only sometimes
  * @returns {Promise<string | undefined>} what differs
  */
-export async function compareOne(name, recipe) {
+export async function compareOne(name, recipe, repeat = 1) {
 	const mode = MODES[name]
 	const built = build(recipe, 'random')
 	const memory = await expectedIn(mode, built)
@@ -124,7 +125,11 @@ export async function compareOne(name, recipe) {
 	const kill = mode.kills ? dying(randomFrom(1)) : undefined
 	const cluster = await openEmbedded([built], { ...mode, strict: built.strict, kill })
 	try {
-		return difference(await cluster.run(built), memory)
+		for (let run = 1; run <= repeat; run++) {
+			const found = difference(await cluster.run(built), memory)
+			if (found) return found
+		}
+		return undefined
 	} finally {
 		await cluster.close()
 	}

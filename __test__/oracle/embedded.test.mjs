@@ -32,9 +32,9 @@ describe('G11: random blueprints over the in-memory ports', () => {
 describe('blueprints that once ended differently', () => {
 	const folder = new URL('corpus/', import.meta.url)
 	for (const file of readdirSync(folder)) {
-		const { story, modes, recipe } = JSON.parse(readFileSync(new URL(file, folder), 'utf8'))
+		const { story, modes, repeat = 1, recipe } = JSON.parse(readFileSync(new URL(file, folder), 'utf8'))
 		for (const mode of modes) {
-			test(`${file}, ${mode}: ${story}`, async () => assert.equal(await compareOne(mode, recipe), undefined))
+			test(`${file}, ${mode}: ${story}`, async () => assert.equal(await compareOne(mode, recipe, repeat), undefined))
 		}
 	}
 })

@@ -102,7 +102,7 @@ const FEATURES = {
 		children.some(({ nodes }) =>
 			nodes.some((/** @type {any} */ node) => !node.uses.startsWith('body') || inherits(node)),
 		),
-	'56 middleware': ({ nodes }) => nodes.some(({ id }) => /[msr]$/.test(id)),
+	'56 middleware': ({ nodes }) => nodes.some(({ id }) => /_(watched|short|loud)$/.test(id)),
 	'57 class nodes': uses('body_class'),
 	'58 executionId': kind('identity'),
 	'65 object form': twist('objects'),

@@ -43,7 +43,7 @@ const plain = (kinds) =>
 		fallback: fc.option(fc.nat(15), { freq: 3 }),
 		inputs: fc.constantFrom('none', 'none', 'none', 'string', 'map'),
 		count: fc.nat(4),
-		hook: fc.constantFrom(...Array(14).fill(''), 'm', 's', 'r'),
+		hook: fc.constantFrom(...Array(18).fill(''), '_watched', '_short', '_loud'),
 		limits: fc.constantFrom('', '', '', '', '', '', 'times', 'never'),
 	})
 
