@@ -110,6 +110,8 @@ function addFallbacks(recipes, parts, edges, scope) {
 		// Backward fallbacks make cycles of inherited edges: memory then runs until its cap.
 		const target = parts[at + 1 + (fallback % Math.max(1, parts.length - at - 1))]
 		if (!target || target.nodes.length > 1) continue
+		// pauses.mjs could not put a chain in front of such a pause: it inherits edges.
+		if (scope.profile === 'eager' && ['wait', 'sleep'].includes(target.nodes[0].uses)) continue
 		// A fallback that also runs for itself writes to the successors of what it would replace, whenever it comes.
 		if (scope.profile === 'eager' && edges.some((other) => other.target === target.entry)) continue
 		own.config.fallback = target.entry

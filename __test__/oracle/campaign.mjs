@@ -13,6 +13,7 @@ import { expected } from './memory.mjs'
  * @typedef {object} Mode
  * @property {import('./generator.mjs').Profile} profile
  * @property {'eager' | 'wave'} schedule
+ * @property {boolean} [pauses] with waits and sleeps; the run is compared as it awaits
  * @property {boolean} [twice] every job message is delivered twice
  * @property {boolean} [kills] the worker is dropped again and again, in the middle of its calls
  */
@@ -21,6 +22,7 @@ import { expected } from './memory.mjs'
 export const MODES = {
 	wave: { profile: 'wave', schedule: 'wave' },
 	eager: { profile: 'eager', schedule: 'eager' },
+	'wave-pauses': { profile: 'wave', schedule: 'wave', pauses: true },
 	'wave-twice': { profile: 'wave', schedule: 'wave', twice: true },
 	'eager-twice': { profile: 'eager', schedule: 'eager', twice: true },
 	'wave-killed': { profile: 'calm', schedule: 'wave', kills: true },
@@ -54,7 +56,7 @@ const SHRINK_MS = 30_000
  */
 export async function campaign(name, seed, count, histogram) {
 	const mode = MODES[name]
-	const all = sample(recipes(mode.profile), seed, count)
+	const all = sample(recipes(mode.profile, mode), seed, count)
 	const report = { compared: 0, kills: 0, failures: [] }
 	for (let from = 0; from < count; from += BLUEPRINTS_PER_CLUSTER) {
 		const scene = { mode, histogram, report, random: randomFrom(seed + from), from }
@@ -143,7 +145,7 @@ export async function compareOne(name, recipe, repeat = 1) {
  * @param {number | string} path
  */
 export async function shrink(name, seed, path) {
-	const property = fc.asyncProperty(recipes(MODES[name].profile), async (recipe) => {
+	const property = fc.asyncProperty(recipes(MODES[name].profile, MODES[name]), async (recipe) => {
 		const found = await compareOne(name, recipe)
 		if (found) throw new Error(found)
 	})

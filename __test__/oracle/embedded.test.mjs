@@ -9,7 +9,15 @@ import { MODES, campaign, compareOne, explain } from './campaign.mjs'
 import { Histogram } from './features.mjs'
 
 const seed = Number(process.env.SEED) || Math.floor(Math.random() * 2 ** 31)
-const COUNTS = { wave: 1000, eager: 250, 'wave-twice': 250, 'eager-twice': 75, 'wave-killed': 60, 'eager-killed': 60 }
+const COUNTS = {
+	wave: 900,
+	eager: 250,
+	'wave-pauses': 250,
+	'wave-twice': 200,
+	'eager-twice': 75,
+	'wave-killed': 60,
+	'eager-killed': 60,
+}
 /** Of the blueprints, each feature of spec §5 has to be in so many. */
 const SHARE = 0.02
 

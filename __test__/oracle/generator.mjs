@@ -23,7 +23,7 @@ const PLAIN = words(`
 `)
 /** They see what others do meanwhile, or rest on live objects. */
 const RACING = ['keys', 'counter', 'mutates', 'date', 'isDate', 'alias']
-const PAUSING = ['wait', 'sleep']
+const PAUSING = words('wait wait wait sleep sleep')
 
 const EDGES = words(`
 	plain plain plain plain plain plain plain action action other true false transform transform context
@@ -47,10 +47,13 @@ const plain = (kinds) =>
 		limits: fc.constantFrom('', '', '', '', '', '', 'times', 'never'),
 	})
 
-/** @param {string[]} kinds @param {number} depth @returns {fc.Arbitrary<any>} */
-function node(kinds, depth) {
+/** @param {string[]} kinds @param {number} depth @param {boolean} awaitingChildren @returns {fc.Arbitrary<any>} */
+function node(kinds, depth, awaitingChildren) {
 	if (depth === 0) return plain(kinds)
-	const inner = node(kinds, depth - 1)
+	const inner = node(kinds, depth - 1, awaitingChildren)
+	// How a child goes on after a wait is another matter: FlowRuntime.resume decides (spec 4.11).
+	const childKinds = awaitingChildren ? kinds : kinds.filter((kind) => !PAUSING.includes(kind))
+	const innerOfChild = node(childKinds, depth - 1, awaitingChildren)
 	const loop = record({
 		kind: fc.constant('loop'),
 		count: fc.nat(4),
@@ -67,7 +70,7 @@ function node(kinds, depth) {
 		kind: fc.constant('subflow'),
 		mapped: fc.boolean(),
 		child: record({
-			nodes: fc.array(inner, { minLength: 1, maxLength: 5, size: 'max' }),
+			nodes: fc.array(innerOfChild, { minLength: 1, maxLength: 5, size: 'max' }),
 			edges: fc.array(edge, { maxLength: 8, size: 'max' }),
 		}),
 	})
@@ -92,7 +95,7 @@ export function recipes(profile, { pauses = false } = {}) {
 		profile: fc.constant(profile),
 		pauses: fc.constant(pauses),
 		twists: fc.array(fc.constantFrom(...TWISTS, ...Array(12).fill('')), { maxLength: 2, size: 'max' }),
-		nodes: fc.array(node(kinds, MAX_DEPTH), { minLength: 1, maxLength: 16, size: 'max' }),
+		nodes: fc.array(node(kinds, MAX_DEPTH, profile === 'wave'), { minLength: 1, maxLength: 16, size: 'max' }),
 		edges: fc.array(edge, { maxLength: 26, size: 'max' }),
 	})
 }

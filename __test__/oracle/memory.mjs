@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { VARIANTS, runtimeOptions } from './bodies.mjs'
 import { comparable, runInMemory } from './comparator.mjs'
+import { isOfChain } from './pauses.mjs'
 
 /** A blueprint that runs more bodies is left out: it would only take long. */
 const MOST_BODIES = 300
@@ -32,6 +33,7 @@ async function runVariant({ blueprint, children, initial, strict, ignore }, vari
 	}
 	const runtime = { ...runtimeOptions(variant, { begin }), blueprints: children }
 	const result = await runInMemory(blueprint, runtime, initial, { strict, signal: tooLong.signal, ...options })
+	if (result.context) for (const key of Object.keys(result.context)) if (isOfChain(key)) delete result.context[key]
 	return tooLong.signal.aborted || result.rejected?.includes('maximum iterations')
 		? undefined
 		: comparable(result, ignore)

@@ -38,8 +38,9 @@ function single(node, scope) {
 /** @param {any} recipe @param {string} plainId */
 function nodeOf({ kind, delay = 0, any, count = 0, inputs, hook = '', limits = '' }, plainId) {
 	const id = `${plainId}${hook}`
-	if (kind === 'wait') return { id, uses: 'wait', config: {} }
-	if (kind === 'sleep') return { id, uses: 'sleep', params: { duration: 60_000 }, config: {} }
+	// Hooks see how a pause begins, not its answer (pauses.mjs).
+	if (kind === 'wait') return { id: plainId, uses: 'wait', config: {} }
+	if (kind === 'sleep') return { id: plainId, uses: 'sleep', params: { duration: 60_000 }, config: {} }
 	if (kind === 'missing') return { id, uses: 'nowhere', config: {} }
 	const node = body(id, { kind, delay, inputs, count, ...(kind === 'retry' ? { failures: delay } : {}) })
 	if (CLASSES.includes(kind)) node.uses = 'body_class'

@@ -3,8 +3,11 @@ import assert from 'node:assert/strict'
 import { startRun, startWorker } from '../support/worker.mjs'
 import { runtimeOptions } from './bodies.mjs'
 import { build } from './build.mjs'
-import { comparable, published } from './comparator.mjs'
+import { comparable, difference, published } from './comparator.mjs'
 import { expected } from './memory.mjs'
+import { answerTo, answered, pausesOf } from './pauses.mjs'
+
+const PATIENCE_MS = 5_000
 
 /**
  * @param {any} recipe
@@ -46,13 +49,63 @@ export async function compareWithKills(recipe, { engine: engineOptions = {} } = 
 	return calls * 2
 }
 
-/** @param {import('./build.mjs').Built} built @param {any} engineOptions @param {number} [variant] */
-async function runOnce({ profile, blueprint, children, initial, strict, ignore }, engineOptions, variant = 0) {
+/**
+ * Waits and sleeps are answered one after the other, until the run has ended.
+ *
+ * @param {any} recipe
+ * @param {'eager' | 'wave'} schedule
+ * @param {{ engine?: any }} [options]
+ * @returns {Promise<number>} how many answers there were
+ */
+export async function compareAnswered(recipe, schedule, { engine: engineOptions = {} } = {}) {
+	const built = build(recipe, 'random')
+	const asIfAnswered = answered(built)
+	if (pausesOf(built.blueprint).length === 0) return 0
+	const memory = await expected(asIfAnswered)
+	// In schedule `wave` branches rest while a node waits, so that an answer may come before what they do.
+	const early = schedule === 'wave' ? await expected(answered(built, 0)) : memory
+	if (!memory || difference(early, memory)) return 0
+	const { engine, runId } = await runOnce(built, engineOptions, 0, schedule)
+	let answers = 0
+	for (; engine.status(runId)?.status === 'awaiting'; answers++) await answerFirst(engine, runId, built)
+	const { blueprint, initial } = built
+	const result = published(engine.status(runId)?.data, blueprint, initial)
+	assert.deepEqual(comparable(result, asIfAnswered.ignore), memory)
+	return answers
+}
+
+/** @param {any} engine @param {string} runId @param {import('./build.mjs').Built} built */
+async function answerFirst(engine, runId, { blueprint }) {
+	const { _awaitingNodeIds: awaiting } = engine.status(runId).data.payload.context
+	const first = pausesOf(blueprint).find(({ id }) => awaiting.includes(id))
+	// A session that is opened repeats its outcome; then comes the next one.
+	const rows = engine.published.length + (engine.session(runId) ? 1 : 2)
+	engine.keepOpen(runId)
+	const session = await engine.reopen(runId)
+	assert.equal(session.resume({ nodeId: first.id, ...answerTo(first) }), true)
+	const deadline = Date.now() + PATIENCE_MS
+	while (engine.published.length < rows) {
+		assert.ok(Date.now() < deadline, `nothing after the answer to ${first.id}: ${engine.describe()}`)
+		await new Promise((resolve) => setImmediate(resolve))
+	}
+}
+
+/**
+ * @param {import('./build.mjs').Built} built
+ * @param {any} engineOptions
+ * @param {number} [variant]
+ * @param {'eager' | 'wave'} [schedule]
+ */
+async function runOnce(
+	{ profile, blueprint, children, initial, strict, ignore },
+	engineOptions,
+	variant = 0,
+	schedule = profile === 'eager' ? 'eager' : 'wave',
+) {
 	const options = () => ({ ...runtimeOptions(variant), blueprints: { ...children, [blueprint.id]: blueprint } })
-	const schedule = profile === 'eager' ? 'eager' : 'wave'
 	const engine = startWorker(options, { engine: engineOptions, sessions: { schedule, strict } })
 	const runId = startRun(engine, blueprint, initial)
 	const row = await engine.result(runId)
 	await engine.quiet()
-	return { engine, result: comparable(published(row.data, blueprint, initial), ignore) }
+	return { engine, runId, result: comparable(published(row.data, blueprint, initial), ignore) }
 }

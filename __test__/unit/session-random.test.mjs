@@ -5,7 +5,7 @@
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { recipes } from '../oracle/generator.mjs'
-import { compare, compareWithKills } from '../oracle/sessions.mjs'
+import { compare, compareAnswered, compareWithKills } from '../oracle/sessions.mjs'
 
 const seed = process.env.SEED === 'random' ? Math.floor(Math.random() * 2 ** 31) : Number(process.env.SEED ?? 20251122)
 const twice = { engine: { duplicate: true, ackDelay: 'random', seed } }
@@ -34,11 +34,19 @@ function random(name, profile, runs, check, options) {
 	})
 }
 
-random('G11: as in memory', 'wave', 200, compare)
-random('G11: as in memory, with waits and sleeps', 'wave', 100, compare, { pauses: true })
-random('G11: as in memory where nodes do not race', 'eager', 60, compare)
-random('G11: every job twice, acknowledgements late', 'wave', 100, (recipe) => compare(recipe, twice))
-random('G11: every job twice, acknowledgements late', 'eager', 40, (recipe) => compare(recipe, twice))
-random('G2: killed at every call', 'eager', 30, compareWithKills)
-random('G2: killed at every call', 'calm', 30, compareWithKills)
-random('G2: killed at every call, every job twice', 'eager', 15, (recipe) => compareWithKills(recipe, twice))
+random('G11: as in memory', 'wave', 150, compare)
+random('G11: as in memory, with waits and sleeps', 'wave', 60, compare, { pauses: true })
+for (const schedule of /** @type {const} */ (['eager', 'wave']))
+	random(
+		`rows 49-53: each wait and sleep answered, schedule ${schedule}`,
+		'eager',
+		40,
+		(recipe) => compareAnswered(recipe, schedule),
+		{ pauses: true },
+	)
+random('G11: as in memory where nodes do not race', 'eager', 40, compare)
+random('G11: every job twice, acknowledgements late', 'wave', 60, (recipe) => compare(recipe, twice))
+random('G11: every job twice, acknowledgements late', 'eager', 25, (recipe) => compare(recipe, twice))
+random('G2: killed at every call', 'eager', 20, compareWithKills)
+random('G2: killed at every call', 'calm', 20, compareWithKills)
+random('G2: killed at every call, every job twice', 'eager', 10, (recipe) => compareWithKills(recipe, twice))
