@@ -34,6 +34,8 @@ const BLUEPRINTS_PER_CLUSTER = 250
 const WINDOW = { calm: 24, killed: 3 }
 /** Bodies that a worker may begin before it dies. */
 const LIFE = { shortest: 4, longest: 60 }
+/** A subflow is one job: with more bodies than a life has it would never end, were there no end to the kills. */
+const MOST_KILLS = 40
 /** Which speeds of node bodies the clusters have, in turn. */
 const SPEEDS = [0, 2, 3, 5]
 const SHRINK_MS = 30_000
@@ -104,9 +106,11 @@ const expectedIn = (/** @type {Mode} */ { profile, kills }, /** @type {import('.
 function dying(random) {
 	const life = () => LIFE.shortest + Math.floor(random() * (LIFE.longest - LIFE.shortest))
 	let left = life()
+	let kills = 0
 	return () => {
-		if (--left > 0) return false
+		if (--left > 0 || kills === MOST_KILLS) return false
 		left = life()
+		kills++
 		return true
 	}
 }

@@ -114,6 +114,7 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 			}
 		},
 		async close() {
+			isUp = false
 			await started
 			await Promise.all(dying)
 			await adapter.stop()
