@@ -203,6 +203,11 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 */
 	schedule?: 'eager' | 'wave'
 	/**
+	 * As the option of `FlowRuntime.run`: the run of a blueprint with a cycle, loops included, fails at once. Default
+	 * `false`.
+	 */
+	strict?: boolean
+	/**
 	 * `topic` (default): each due node is also a message on the topic. `local`: the message that brought the run here
 	 * stands for all of them, which saves messages; other consumers of the topic do not see the steps.
 	 */

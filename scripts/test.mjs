@@ -37,6 +37,7 @@ const SUITES = [
 	{ name: 'contract', folder: '__test__/contract', needsServices: true },
 	{ name: 'lifecycle', folder: '__test__/lifecycle', needsServices: true, nodeFlags: ['--expose-gc'] },
 	{ name: 'integration', folder: '__test__/integration', needsServices: true },
+	{ name: 'oracle', folder: '__test__/oracle', needsServices: true },
 	{ name: 'e2e', folder: '__test__/e2e', needsServices: true },
 	{ name: 'packaging', folder: '__test__/packaging', needsServices: true, timeoutMs: 30 * MINUTE_MS },
 ]

@@ -31,6 +31,8 @@ describe('G11: each row of the feature matrix', () => {
 		initial = {},
 		schedule = 'eager',
 		evaluator,
+		middleware,
+		strict = false,
 		status,
 		ran,
 		also,
@@ -44,9 +46,10 @@ describe('G11: each row of the feature matrix', () => {
 				registry: bodies(trace),
 				blueprints: { ...blueprints, [blueprint.id]: structuredClone(blueprint) },
 				...(evaluator ? { evaluator } : {}),
+				...(middleware ? { middleware } : {}),
 			})
-			const expected = await runInMemory(structuredClone(blueprint), runtimeOptions(inMemory), initial)
-			await withWorker(home, runtimeOptions(here), { schedule }, async (place) => {
+			const expected = await runInMemory(structuredClone(blueprint), runtimeOptions(inMemory), initial, { strict })
+			await withWorker(home, runtimeOptions(here), { schedule, strict }, async (place) => {
 				const runId = await place.startRun(blueprint, initial)
 				const { data } = await place.outcome(runId)
 				assert.equal(data.status, status)

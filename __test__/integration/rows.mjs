@@ -5,7 +5,7 @@
  * schedule. Nodes whose ends race in memory wait for turns of the event loop (`turns`), so that their order is the same
  * in every process.
  */
-import { FlowcraftError, UnsafeEvaluator } from 'flowcraft'
+import { BaseNode, FlowcraftError, UnsafeEvaluator } from 'flowcraft'
 
 /**
  * @typedef {object} Case
@@ -16,6 +16,8 @@ import { FlowcraftError, UnsafeEvaluator } from 'flowcraft'
  * @property {Record<string, any>} [initial]
  * @property {'eager' | 'wave'} [schedule]
  * @property {any} [evaluator]
+ * @property {any[]} [middleware]
+ * @property {boolean} [strict]
  * @property {string} status
  * @property {string[]} [ran] node bodies that run, in any order; checked against memory anyway
  * @property {(context: any, data: any) => void} [also]
@@ -32,7 +34,7 @@ export function bodies(trace) {
 		for (let i = call.params.turns ?? 0; i > 0; i--) await turn()
 		return body(call)
 	}
-	return Object.fromEntries(
+	const functions = Object.fromEntries(
 		Object.entries({
 			value: ({ params }) => ({ output: params.output }),
 			echo: ({ input }) => ({ output: { got: input === undefined ? 'nothing' : input } }),
@@ -83,6 +85,7 @@ export function bodies(trace) {
 			},
 		}).map(([name, body]) => [name, traced(body)]),
 	)
+	return { ...functions, phases: Phases }
 }
 
 /** @param {string} id @param {string} uses @param {Record<string, any>} [params] @param {Record<string, any>} [more] */
@@ -427,6 +430,14 @@ const FAILURES = [
 		ran: ['a', 'f', 'b'],
 	},
 	{
+		row: '28a',
+		name: 'the alias of a node whose fallback ends the run may be there or not',
+		blueprint: { nodes: [node('a', 'fail', {}, { config: { fallback: 'f' } }), value('f', 'instead')], edges: [] },
+		status: 'completed',
+		ran: ['a', 'f'],
+		also: (context) => context['_outputs.a'] === null && context['_outputs.f'] === 'instead',
+	},
+	{
 		row: '29',
 		name: 'a fallback follows its own edges and those of the node it stands in for',
 		blueprint: {
@@ -487,6 +498,22 @@ const FAILURES = [
 		status: 'completed',
 	},
 	{
+		row: '33',
+		name: 'nothing that others write beside a fallback is lost',
+		blueprint: {
+			nodes: [
+				node('a', 'fail', {}, { config: { fallback: 'f' } }),
+				...['b', 'c', 'd'].map((id) => node(id, 'set', { key: `key-${id}`, output: id })),
+				node('f', 'set', { key: 'key-f', output: 'instead' }),
+				node('z', 'echo'),
+			],
+			edges: [edge('a > z')],
+		},
+		status: 'completed',
+		ran: ['a', 'b', 'c', 'd', 'f', 'z'],
+		also: (context) => ['b', 'c', 'd', 'f'].every((id) => context[`key-${id}`] !== undefined),
+	},
+	{
 		row: '34',
 		name: 'a fatal error skips the fallback and halts nothing else',
 		blueprint: {
@@ -523,6 +550,12 @@ const BUILT_IN = [
 	},
 	{ row: '38', name: 'a failed batch worker blocks the gathering', blueprint: batch('refuseTwo'), status: 'failed' },
 	{
+		row: '39',
+		name: 'a batch in chunks fails, as in memory',
+		blueprint: batch('double', { chunkSize: 2 }),
+		status: 'failed',
+	},
+	{
 		row: '41',
 		name: 'a loop iterates',
 		evaluator: new UnsafeEvaluator(),
@@ -530,6 +563,33 @@ const BUILT_IN = [
 		initial: { count: 0 },
 		status: 'completed',
 		ran: ['a', 'body', 'body', 'body', 'z'],
+	},
+	{
+		row: '42',
+		name: 'a condition leads out of a loop before its end',
+		evaluator: new UnsafeEvaluator(),
+		blueprint: withExit(loop('count < 10'), 'count === 2'),
+		initial: { count: 0 },
+		status: 'completed',
+		ran: ['a', 'body', 'body', 'out'],
+	},
+	{
+		row: '44',
+		name: 'a graph of cycles only begins at its entry point',
+		blueprint: {
+			nodes: [node('a', 'nothing'), node('b', 'act', { output: 1, action: 'stop' }), value('c')],
+			edges: [edge('a > b'), edge('b > a', { action: 'again' }), edge('b > c', { action: 'stop' })],
+			metadata: { cycleEntryPoints: ['b'] },
+		},
+		status: 'completed',
+	},
+	{
+		row: '45',
+		name: 'strict: a cycle fails the run before any node',
+		strict: true,
+		blueprint: { nodes: [value('a'), value('b')], edges: [edge('a > b'), edge('b > a')] },
+		status: 'failed',
+		ran: [],
 	},
 	{
 		row: '46',
@@ -547,6 +607,31 @@ const BUILT_IN = [
 		ran: ['a', 'inner', 'b'],
 	},
 	{
+		row: '47',
+		name: 'a subflow with a batch, a loop and a fallback inside',
+		evaluator: new UnsafeEvaluator(),
+		blueprint: {
+			nodes: [
+				{ id: 's', uses: 'subflow', params: { blueprintId: 'batched', outputs: { doubled: 'doubled' } } },
+				{ id: 't', uses: 'subflow', params: { blueprintId: 'looped' } },
+				{ id: 'u', uses: 'subflow', params: { blueprintId: 'fallen' } },
+				node('join', 'echo', {}, { inputs: { doubled: 'doubled', t: 't', u: 'u' } }),
+			],
+			edges: ['s', 't', 'u'].map((id) => edge(`${id} > join`)),
+		},
+		blueprints: {
+			batched: { id: 'batched', ...batch('double') },
+			looped: { id: 'looped', ...loop('count < 2') },
+			fallen: {
+				id: 'fallen',
+				nodes: [node('a', 'fail', {}, { config: { fallback: 'f' } }), value('f', 'instead'), node('b', 'echo')],
+				edges: [edge('a > b')],
+			},
+		},
+		status: 'completed',
+		also: (context) => JSON.stringify(context.doubled) === '[2,4,6]',
+	},
+	{
 		row: '49',
 		name: 'a wait pauses the run',
 		blueprint: { nodes: [value('a'), { id: 'w', uses: 'wait' }, value('b')], edges: [edge('a > w'), edge('w > b')] },
@@ -554,6 +639,136 @@ const BUILT_IN = [
 		ran: ['a'],
 	},
 ]
+
+/** @type {Case[]} */
+const WAITS = [
+	{
+		row: '48',
+		name: 'a run awaits while a subflow of it does, whose state is kept',
+		blueprint: {
+			nodes: [value('a'), { id: 's', uses: 'subflow', params: { blueprintId: 'pausing' } }, value('b')],
+			edges: [edge('a > s'), edge('s > b')],
+		},
+		blueprints: {
+			pausing: { id: 'pausing', nodes: [{ id: 'w', uses: 'wait' }, value('x')], edges: [edge('w > x')] },
+		},
+		status: 'awaiting',
+		ran: ['a'],
+		also: (context) => context['_subflowState.s'] !== undefined,
+	},
+	{
+		row: '51',
+		name: 'a wave in which a node awaits is the last one, for its siblings too',
+		schedule: 'wave',
+		blueprint: {
+			nodes: [value('a'), { id: 'w', uses: 'wait' }, value('b'), value('c')],
+			edges: [edge('a > w'), edge('a > b'), edge('b > c')],
+		},
+		status: 'awaiting',
+		ran: ['a', 'b'],
+	},
+]
+
+/** @type {Case[]} */
+const NODES = [
+	{
+		row: '56',
+		name: 'middleware: before, after also of what fails, around from the outside in, one answer instead of a node',
+		middleware: [
+			{
+				beforeNode: (/** @type {any} */ context, /** @type {string} */ id) => context.set(`before.${id}`, true),
+				afterNode: (
+					/** @type {any} */ context,
+					/** @type {string} */ id,
+					/** @type {any} */ result,
+					/** @type {any} */ error,
+				) => context.set(`after.${id}`, error?.message ?? result?.output),
+				aroundNode: async (
+					/** @type {any} */ context,
+					/** @type {string} */ id,
+					/** @type {() => Promise<any>} */ next,
+				) => {
+					await context.set(`outer.${id}`, (await context.get('order')) ?? 0)
+					await context.set('order', ((await context.get('order')) ?? 0) + 1)
+					return next()
+				},
+			},
+			{
+				aroundNode: async (
+					/** @type {any} */ context,
+					/** @type {string} */ id,
+					/** @type {() => Promise<any>} */ next,
+				) => {
+					await context.set(`inner.${id}`, (await context.get('order')) ?? 0)
+					return id === 'b' ? { output: 'answered' } : next()
+				},
+			},
+		],
+		blueprint: {
+			nodes: [value('a'), value('b'), node('c', 'fail', {}, { config: { fallback: 'f' } }), value('f')],
+			edges: [edge('a > b'), edge('b > c')],
+		},
+		status: 'failed',
+		ran: ['a', 'c'],
+		also: (context) => context['_outputs.b'] === 'answered' && context['outer.a'] < context['inner.a'],
+	},
+	{
+		row: '57',
+		name: 'class nodes: prep, exec, post, fallback and recover',
+		blueprint: {
+			nodes: [
+				node('a', 'phases'),
+				node('b', 'phases', { fail: 'once' }, { config: { maxRetries: 2 } }),
+				node('c', 'phases', { fail: 'hard' }),
+			],
+			edges: [edge('a > b'), edge('b > c')],
+		},
+		status: 'failed',
+		also: (context) => context['recovered.b'] === 'exec' && context['prepared.c'] === true,
+	},
+	{
+		row: '75',
+		name: 'an evaluator that throws ends the run with its message',
+		evaluator: {
+			evaluate() {
+				throw new Error('the evaluator broke')
+			},
+		},
+		blueprint: { nodes: [value('a'), value('b')], edges: [edge('a > b', { condition: 'x' })] },
+		status: 'failed',
+		ran: ['a'],
+	},
+]
+
+class Phases extends BaseNode {
+	/** @param {any} call @override */
+	async prep({ input, context }) {
+		await context.set(`prepared.${this.nodeId}`, true)
+		return input
+	}
+
+	/** @param {any} input @override */
+	async exec(input) {
+		if (this.params?.fail) throw new Error('exec')
+		return { output: { input } }
+	}
+
+	/** @param {any} result @override */
+	async post(result) {
+		return { ...result, action: 'posted' }
+	}
+
+	/** @param {Error} error @override */
+	async fallback(error) {
+		if (this.params?.fail === 'hard') throw error
+		return { output: `instead of ${error.message}` }
+	}
+
+	/** @param {Error} error @param {any} call @override */
+	async recover(error, { context }) {
+		await context.set(`recovered.${this.nodeId}`, error.message)
+	}
+}
 
 /** @type {Case[]} */
 const VALUES = [
@@ -595,13 +810,13 @@ const VALUES = [
 	},
 ]
 
-export const CASES = [...LINES, ...FAILURES, ...BUILT_IN, ...VALUES].map((one) => ({
+export const CASES = [...LINES, ...FAILURES, ...BUILT_IN, ...WAITS, ...NODES, ...VALUES].map((one) => ({
 	...one,
 	blueprint: { id: `row-${one.row.replace(/\W+/g, '-')}`, ...one.blueprint },
 }))
 
-/** @param {string} worker */
-function batch(worker) {
+/** @param {string} worker @param {Record<string, any>} [more] */
+function batch(worker, more = {}) {
 	return {
 		nodes: [
 			value('list', [1, 2, 3]),
@@ -609,7 +824,7 @@ function batch(worker) {
 				id: 's',
 				uses: 'batch-scatter',
 				inputs: 'list',
-				params: { workerUsesKey: worker, gatherNodeId: 'g', outputKey: 'doubled' },
+				params: { workerUsesKey: worker, gatherNodeId: 'g', outputKey: 'doubled', ...more },
 			},
 			{
 				id: 'g',
@@ -621,6 +836,11 @@ function batch(worker) {
 		],
 		edges: [edge('list > s'), edge('s > g'), edge('g > z')],
 	}
+}
+
+/** @param {any} blueprint with a loop @param {string} condition */
+function withExit({ nodes, edges }, condition) {
+	return { nodes: [...nodes, value('out')], edges: [...edges, edge('l > out', { condition })] }
 }
 
 /** @param {string} condition */

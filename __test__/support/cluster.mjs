@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import cassandraDriver from 'cassandra-driver'
-import { analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
+import { GraphTraverser, analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
 import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
 import { RedisCoordinationStore } from '../../src/js/index.js'
@@ -290,8 +290,7 @@ async function makePlace(cluster, { schema = 'full', partitions = 4, tables, nam
 		 */
 		async startRun(blueprint, initial = {}, runId = unique('run')) {
 			await this.writeContext(runId, JSON.stringify(initial))
-			const { startNodeIds } = analyzeBlueprint(sanitizeBlueprint(blueprint))
-			await send(startNodeIds.map((nodeId) => ({ runId, blueprintId: blueprint.id, nodeId })))
+			await send(startNodes(blueprint).map((nodeId) => ({ runId, blueprintId: blueprint.id, nodeId })))
 			return runId
 		},
 		/** Options of an adapter that works here, with genuine clients. @param {Record<string, any>} [more] */
@@ -335,6 +334,14 @@ async function makePlace(cluster, { schema = 'full', partitions = 4, tables, nam
 			makePlace(cluster, { schema, partitions, name, tables: names, ...more }),
 		readDeadLetters: () => cluster.readTopic(deadLetterTopic),
 	}
+}
+
+/** What clients start; of a graph that is all cycles, the entries that memory chooses (spec 4.2). @param {any} blueprint */
+function startNodes(blueprint) {
+	const clean = sanitizeBlueprint(blueprint)
+	const { startNodeIds } = analyzeBlueprint(clean)
+	if (startNodeIds.length > 0) return startNodeIds
+	return new GraphTraverser(clean).getReadyNodes().map(({ nodeId }) => nodeId)
 }
 
 /** @param {string} text */

@@ -450,6 +450,19 @@ row('44: a graph of cycles only starts at its entry point', {
 	metadata: { cycleEntryPoints: ['b'] },
 })
 
+row('41: an edge into a running loop that is slow resets nothing that comes after it in memory', {
+	nodes: [
+		n('go'),
+		n('late', 'slow', { params: { turns: 60 } }),
+		n('l', 'loop-controller', { params: { condition: 'go' }, config: { joinStrategy: 'any' } }),
+		n('s', 'slow', { params: { turns: 6 } }),
+		n('m', 'slow', { params: { turns: 1 } }),
+		n('f', 'fail', { config: { joinStrategy: 'any' } }),
+	],
+	edges: [e('go>l'), e('go>late'), e('late>l'), e('l>s', { action: 'continue' }), e('s>m'), e('m>f'), e('f>l')],
+	schedules: ['eager'],
+})
+
 row('41: a loop without a continue edge', {
 	nodes: [n('a'), n('c', 'loop-controller', { params: { condition: 'x' } })],
 	edges: [e('a>c')],

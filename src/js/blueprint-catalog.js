@@ -25,8 +25,9 @@ function own(blueprints, id) {
 
 /**
  * @param {import('flowcraft').FlowRuntime<any, any>} runtime
+ * @param {{ strict?: boolean }} [options]
  */
-export function createBlueprintCatalog(runtime) {
+export function createBlueprintCatalog(runtime, { strict = false } = {}) {
 	/** @type {Map<string, CatalogEntry>} */
 	const entries = new Map()
 	const find = (/** @type {string} */ id) =>
@@ -40,15 +41,15 @@ export function createBlueprintCatalog(runtime) {
 			if (!source) return undefined
 			const known = entries.get(id)
 			if (known?.source === source) return known
-			const entry = analyse(id, source)
+			const entry = analyse(id, source, strict)
 			entries.set(id, entry)
 			return entry
 		},
 	}
 }
 
-/** @param {string} id @param {any} source @returns {CatalogEntry} */
-function analyse(id, source) {
+/** @param {string} id @param {any} source @param {boolean} strict @returns {CatalogEntry} */
+function analyse(id, source, strict) {
 	/** @type {CatalogEntry} */
 	const entry = {
 		id,
@@ -66,7 +67,10 @@ function analyse(id, source) {
 		const template = graphTemplate(entry.blueprint)
 		entry.graph = () => new RunGraph(template)
 		entry.startSet = new GraphTraverser(entry.blueprint).getReadyNodes().map(({ nodeId }) => nodeId)
-		entry.entryNodes = new Set([...entry.startSet, ...analyzeBlueprint(entry.blueprint).startNodeIds])
+		const { startNodeIds, isDag } = analyzeBlueprint(entry.blueprint)
+		entry.entryNodes = new Set([...entry.startSet, ...startNodeIds])
+		if (strict && !isDag)
+			entry.problem = new Error(`Workflow '${entry.blueprint.id}' failed strictness check: Cycles are not allowed.`)
 	} catch (problem) {
 		entry.problem = problem
 	}

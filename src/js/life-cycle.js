@@ -150,7 +150,7 @@ export class LifeCycle {
 			onState: (state, detail) => this.#follow(worker, state, detail),
 			sessions: {
 				runtime: host.runtime,
-				options: { schedule: host.settings.schedule, ...host.settings.limits },
+				options: { schedule: host.settings.schedule, strict: host.settings.strict, ...host.settings.limits },
 				adapterBus: host.adapterBus,
 				hooks: host.sessionHooks(),
 				livePlace: this.#livePlace(),

@@ -31,6 +31,7 @@ import { optionError } from './errors.js'
  * @property {string} statusTable
  * @property {'topic' | 'local'} dispatch
  * @property {'eager' | 'wave'} schedule
+ * @property {boolean} strict
  * @property {'prefer' | 'required'} native
  * @property {string | undefined} consistency
  * @property {'earliest' | 'latest'} startPosition
@@ -133,6 +134,16 @@ const text = (options, name, otherwise) => {
 	const value = options[name] || otherwise
 	if (typeof value === 'string') return value
 	throw optionError(`options.${name}`, `a ${typeof value} is not a string`, `The default is "${otherwise}"`)
+}
+
+/**
+ * @param {Record<string, unknown>} options
+ * @param {string} name
+ */
+const flag = (options, name) => {
+	const value = options[name] ?? false
+	if (typeof value === 'boolean') return value
+	throw optionError(`options.${name}`, `${JSON.stringify(value)} is not true or false`, 'The default is false')
 }
 
 /** @param {Record<string, unknown>} options */
@@ -238,6 +249,7 @@ export const readOptions = (given) => {
 		statusTable: /** @type {string} */ (given.statusTableName ?? (backend && 'statuses')),
 		dispatch: choice(given, 'dispatch', /** @type {const} */ (['topic', 'local'])),
 		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
+		strict: flag(given, 'strict'),
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
 		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),

@@ -210,8 +210,13 @@ export class RunGraph extends GraphTraverser {
 		return targets.filter((target) => !this.#shape.conditional.has(target) && this.#nodes.has(target))
 	}
 
-	/** @param {string} nodeId @override */
+	/**
+	 * A loop whose controller is asked for late resets only what memory had completed by then.
+	 * @param {string} nodeId
+	 * @override
+	 */
 	resetNodeCompletion(nodeId) {
+		if (this.completed.has(nodeId) && !this.isCompletedAt(nodeId, this.now)) return
 		this.completed.delete(nodeId)
 		this.plainCompleted.delete(nodeId)
 		super.resetNodeCompletion(nodeId)

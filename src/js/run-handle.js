@@ -137,7 +137,9 @@ export const startRun = async (host, blueprintId, initialContext, { runId = rand
 	const { version, ready } = startNodes(host, blueprintId)
 	const context = host.hooks.createContext(runId)
 	checkUnused(await asEngine(() => context.toJSON()), runId, blueprintId)
-	const document = { ...initialContext, blueprintId, blueprintVersion: version }
+	// Both beside an output are the mark of a run that JavaScript workers have begun (src/js/opening.js); the run's owner adds the version.
+	const isSeeded = Object.keys(initialContext).some((key) => key.startsWith('_outputs.'))
+	const document = { ...initialContext, blueprintId, ...(isSeeded ? {} : { blueprintVersion: version }) }
 	const operations = Object.entries(document).map(([key, value]) => ({ op: /** @type {const} */ ('set'), key, value }))
 	if (context.patch) await context.patch(operations)
 	else for (const { key, value } of operations) await context.set(key, value)

@@ -27,6 +27,7 @@ const COMMAND = 13
  * @property {number} [maxConcurrentJobs] node bodies that run at once in this worker (default 256)
  * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
  * @property {'eager' | 'wave'} [schedule] default `eager`
+ * @property {boolean} [strict] runs of blueprints with cycles fail
  * @property {boolean} [localStarts] default true; `false` waits for the job message of each visit
  * @property {number} [concurrency] nodes of one wave that run at once in schedule `wave` (default as `FlowRuntime.run`)
  */
@@ -55,7 +56,7 @@ export function createSessions({
 	const logger = guarded(userLogger)
 	/** @type {Map<number, RunSession>} */
 	const sessions = new Map()
-	const catalog = createBlueprintCatalog(runtime)
+	const catalog = createBlueprintCatalog(runtime, options)
 	const permits = new Permits(options.maxConcurrentJobs ?? 256)
 	const codec = codecOf(runtime)
 	const { eventBus, serializer, evaluator, middleware, dependencies } = runtime

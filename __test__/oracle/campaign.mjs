@@ -1,0 +1,174 @@
+/**
+ * Many random blueprints on the public adapter over the in-memory ports, compared with memory.
+ */
+import fc from 'fast-check'
+import { randomFrom } from '../support/fake-engine.mjs'
+import { build } from './build.mjs'
+import { difference } from './comparator.mjs'
+import { openEmbedded } from './embedded.mjs'
+import { recipes, sample } from './generator.mjs'
+import { expected } from './memory.mjs'
+
+/**
+ * @typedef {object} Mode
+ * @property {import('./generator.mjs').Profile} profile
+ * @property {'eager' | 'wave'} schedule
+ * @property {boolean} [pauses] with waits and sleeps; the run is compared as it awaits
+ * @property {boolean} [twice] every job message is delivered twice
+ * @property {boolean} [kills] the worker is dropped again and again, in the middle of its calls
+ */
+
+/** @type {Record<string, Mode>} */
+export const MODES = {
+	wave: { profile: 'wave', schedule: 'wave' },
+	eager: { profile: 'eager', schedule: 'eager' },
+	'wave-pauses': { profile: 'wave', schedule: 'wave', pauses: true },
+	'wave-twice': { profile: 'wave', schedule: 'wave', twice: true },
+	'eager-twice': { profile: 'eager', schedule: 'eager', twice: true },
+	'wave-killed': { profile: 'calm', schedule: 'wave', kills: true },
+	'eager-killed': { profile: 'eager', schedule: 'eager', kills: true },
+}
+
+const BLUEPRINTS_PER_CLUSTER = 250
+/** Runs at once. With kills few: a life has to be long enough for some to end. */
+const WINDOW = { calm: 24, killed: 3 }
+/** Bodies that a worker may begin before it dies. */
+const LIFE = { shortest: 4, longest: 60 }
+/** A subflow is one job: with more bodies than a life has it would never end, were there no end to the kills. */
+const MOST_KILLS = 40
+/** Which speeds of node bodies the clusters have, in turn. */
+const SPEEDS = [0, 2, 3, 5]
+const SHRINK_MS = 30_000
+
+/** @typedef {{ at: number, recipe: any, difference: string }} Failure */
+
+/**
+ * @typedef {object} Report
+ * @property {number} compared
+ * @property {number} kills
+ * @property {Failure[]} failures
+ */
+
+/**
+ * @param {keyof typeof MODES} name
+ * @param {number} seed
+ * @param {number} count
+ * @param {import('./features.mjs').Histogram} histogram
+ * @returns {Promise<Report>}
+ */
+export async function campaign(name, seed, count, histogram) {
+	const mode = MODES[name]
+	const all = sample(recipes(mode.profile, mode), seed, count)
+	const report = { compared: 0, kills: 0, failures: [] }
+	for (let from = 0; from < count; from += BLUEPRINTS_PER_CLUSTER) {
+		const scene = { mode, histogram, report, random: randomFrom(seed + from), from }
+		await compareAll(all.slice(from, from + BLUEPRINTS_PER_CLUSTER), scene)
+	}
+	return report
+}
+
+/** @param {any[]} some @param {any} scene */
+async function compareAll(some, { mode, histogram, report, random, from }) {
+	const cases = []
+	for (const [at, recipe] of some.entries()) {
+		const built = build(recipe, `random-${from + at}`)
+		const memory = await expectedIn(mode, built)
+		if (!memory) continue
+		histogram.add(built, memory)
+		cases.push({ at: from + at, recipe, built, memory })
+	}
+	const clusters = new Map()
+	const variant = mode.schedule === 'eager' ? SPEEDS[(from / BLUEPRINTS_PER_CLUSTER) % SPEEDS.length] : 0
+	for (const strict of [false, true]) {
+		const own = cases.filter(({ built }) => built.strict === strict).map(({ built }) => built)
+		clusters.set(strict, await openEmbedded(own, { ...mode, strict, variant, kill: mode.kills && dying(random) }))
+	}
+	const waiting = cases.values()
+	const next = async () => {
+		for (const { at, recipe, built, memory } of waiting) {
+			const found = difference(await clusters.get(built.strict).run(built), memory)
+			report.compared++
+			if (found) report.failures.push({ at, recipe, difference: found })
+		}
+	}
+	await Promise.all(Array.from({ length: mode.kills ? WINDOW.killed : WINDOW.calm }, next))
+	for (const cluster of clusters.values()) {
+		report.kills += cluster.kills
+		await cluster.close()
+	}
+}
+
+/** A node that runs again ends in another place of its wave, so with kills races are out of question. */
+const expectedIn = (/** @type {Mode} */ { profile, kills }, /** @type {import('./build.mjs').Built} */ built) =>
+	expected(built, { raceFree: profile === 'eager' || kills })
+
+/** @param {() => number} random @returns {() => boolean} */
+function dying(random) {
+	const life = () => LIFE.shortest + Math.floor(random() * (LIFE.longest - LIFE.shortest))
+	let left = life()
+	let kills = 0
+	return () => {
+		if (--left > 0 || kills === MOST_KILLS) return false
+		left = life()
+		kills++
+		return true
+	}
+}
+
+/**
+ * One recipe on a cluster of its own.
+ *
+ * @param {keyof typeof MODES} name
+ * @param {any} recipe
+ * @param {number} [repeat] runs, for what shows only sometimes
+ * @returns {Promise<string | undefined>} what differs
+ */
+export async function compareOne(name, recipe, repeat = 1) {
+	const mode = MODES[name]
+	const built = build(recipe, 'random')
+	const memory = await expectedIn(mode, built)
+	if (!memory) return undefined
+	const kill = mode.kills ? dying(randomFrom(1)) : undefined
+	const cluster = await openEmbedded([built], { ...mode, strict: built.strict, kill })
+	try {
+		for (let run = 1; run <= repeat; run++) {
+			const found = difference(await cluster.run(built), memory)
+			if (found) return found
+		}
+		return undefined
+	} finally {
+		await cluster.close()
+	}
+}
+
+/**
+ * The smallest recipe found that still fails; undefined where the failure does not come again on a cluster of its own.
+ *
+ * @param {keyof typeof MODES} name
+ * @param {number} seed
+ * @param {number | string} path
+ */
+export async function shrink(name, seed, path) {
+	const property = fc.asyncProperty(recipes(MODES[name].profile, MODES[name]), async (recipe) => {
+		const found = await compareOne(name, recipe)
+		if (found) throw new Error(found)
+	})
+	const details = await fc.check(property, { seed, path: String(path), interruptAfterTimeLimit: SHRINK_MS })
+	return details.counterexample?.[0]
+}
+
+/**
+ * @param {keyof typeof MODES} name
+ * @param {number} seed
+ * @param {Failure[]} failures
+ */
+export async function explain(name, seed, failures) {
+	const [{ at, recipe, difference: found }] = failures
+	const smallest = (await shrink(name, seed, at)) ?? recipe
+	return [
+		`${failures.length} blueprints end differently (at ${failures.map((one) => one.at).join(', ')}). The first:`,
+		found,
+		`Again: node __test__/oracle/long.mjs --mode ${name} --seed ${seed} --path ${at}`,
+		`To keep it, as a file of __test__/oracle/corpus: ${JSON.stringify({ story: '...', modes: [name], recipe: smallest })}`,
+	].join('\n')
+}

@@ -1,0 +1,111 @@
+/**
+ * Random recipes of blueprints: JSON, so that fast-check can shrink them and `corpus/` can keep them. `build.mjs` makes
+ * blueprints of them.
+ *
+ * A recipe's profile says what it is compared on:
+ * - `wave`: everything, races included, since `wave` runs in memory's order.
+ * - `calm`: as `wave`, without what depends on who else runs or on live objects; for workers that are killed.
+ * - `eager`: as `calm`, without what docs/checkpoint.md ("Memory's order") names as a race.
+ */
+import fc from 'fast-check'
+
+/** Plain objects: recipes are written down as JSON. */
+const record = (/** @type {any} */ model) => fc.record(model, { noNullPrototype: true })
+
+/** @typedef {'wave' | 'calm' | 'eager'} Profile */
+
+/** A word that stands there twice is made twice as often. */
+const words = (/** @type {string} */ text) => text.trim().split(/\s+/)
+
+const PLAIN = words(`
+	value value value value value value undefined empty void null text string reads identity
+	action action stay fail fail fatal missing retry retry dynamic writes class classFallback classFails
+`)
+/** They see what others do meanwhile, or rest on live objects. */
+const RACING = ['keys', 'counter', 'mutates', 'date', 'isDate', 'alias']
+const PAUSING = words('wait wait wait sleep sleep')
+
+const EDGES = words(`
+	plain plain plain plain plain plain plain action action other true false transform transform context
+	twice retransform missing
+`)
+
+/** What a whole blueprint can be besides. */
+const TWISTS = words('objects objects seeded ring strict boom boom version')
+const MAX_DEPTH = 2
+
+/** @param {string[]} kinds */
+const plain = (kinds) =>
+	record({
+		kind: fc.constantFrom(...kinds),
+		delay: fc.nat(3),
+		any: fc.nat(4).map((n) => n === 0),
+		fallback: fc.option(fc.nat(15), { freq: 3 }),
+		inputs: fc.constantFrom('none', 'none', 'none', 'string', 'map'),
+		count: fc.nat(4),
+		hook: fc.constantFrom(...Array(18).fill(''), '_watched', '_short', '_loud'),
+		limits: fc.constantFrom('', '', '', '', '', '', 'times', 'never'),
+	})
+
+/** @param {string[]} kinds @param {number} depth @param {boolean} awaitingChildren @returns {fc.Arbitrary<any>} */
+function node(kinds, depth, awaitingChildren) {
+	if (depth === 0) return plain(kinds)
+	const inner = node(kinds, depth - 1, awaitingChildren)
+	// How a child goes on after a wait is another matter: FlowRuntime.resume decides (spec 4.11).
+	const childKinds = awaitingChildren ? kinds : kinds.filter((kind) => !PAUSING.includes(kind))
+	const innerOfChild = node(childKinds, depth - 1, awaitingChildren)
+	const loop = record({
+		kind: fc.constant('loop'),
+		count: fc.nat(4),
+		exit: fc.nat(3).map((n) => n === 0),
+		body: fc.array(inner, { maxLength: 2 }),
+	})
+	const batch = record({
+		kind: fc.constant('batch'),
+		count: fc.nat(4),
+		worker: fc.constantFrom('worker', 'worker', 'worker', 'badWorker', 'batchWorker', 'emitWorker'),
+		chunked: fc.nat(5).map((n) => n === 0),
+	})
+	const subflow = record({
+		kind: fc.constant('subflow'),
+		mapped: fc.boolean(),
+		child: record({
+			nodes: fc.array(innerOfChild, { minLength: 1, maxLength: 5, size: 'max' }),
+			edges: fc.array(edge, { maxLength: 8, size: 'max' }),
+		}),
+	})
+	return fc.oneof(
+		{ weight: 30, arbitrary: plain(kinds) },
+		{ weight: 2, arbitrary: loop },
+		{ weight: 2, arbitrary: batch },
+		{ weight: 2, arbitrary: subflow },
+	)
+}
+
+const edge = record({ from: fc.nat(15), to: fc.nat(15), type: fc.constantFrom(...EDGES) })
+
+/**
+ * @param {Profile} profile
+ * @param {{ pauses?: boolean }} [options] `pauses`: waits and sleeps
+ * @returns {fc.Arbitrary<any>}
+ */
+export function recipes(profile, { pauses = false } = {}) {
+	const kinds = [...PLAIN, ...(profile === 'wave' ? RACING : []), ...(pauses ? PAUSING : [])]
+	return record({
+		profile: fc.constant(profile),
+		pauses: fc.constant(pauses),
+		twists: fc.array(fc.constantFrom(...TWISTS, ...Array(12).fill('')), { maxLength: 2, size: 'max' }),
+		nodes: fc.array(node(kinds, MAX_DEPTH, profile === 'wave'), { minLength: 1, maxLength: 16, size: 'max' }),
+		edges: fc.array(edge, { maxLength: 26, size: 'max' }),
+	})
+}
+
+/**
+ * Recipe `path` of a seed is that at which `fc.assert` fails with this seed and path.
+ *
+ * @param {fc.Arbitrary<any>} arbitrary
+ * @param {number} seed
+ * @param {number} count
+ * @returns {any[]}
+ */
+export const sample = (arbitrary, seed, count) => fc.sample(arbitrary, { seed, numRuns: count })

@@ -1,0 +1,124 @@
+/**
+ * G11 on the real services: random blueprints end as `FlowRuntime.run` does, also while worker processes are killed. `SEED`
+ * replays a run.
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { openCluster, until } from '../support/cluster.mjs'
+import { Journal, startWorkerProcess } from '../support/worker-process.mjs'
+import { withWorker } from '../integration/one-worker.mjs'
+import { runtimeOptions } from './bodies.mjs'
+import { comparable, difference, published } from './comparator.mjs'
+import { blueprintsOf, registered } from './flows.mjs'
+import { expected } from './memory.mjs'
+
+const seed = Number(process.env.SEED) || Math.floor(Math.random() * 2 ** 31)
+const BLUEPRINTS = 120
+const KILLED = 20
+const WINDOW = 20
+/** A worker that is gone is noticed after three seconds. */
+const QUICK = { kafka: { sessionTimeoutMs: 3_000, heartbeatIntervalMs: 500 } }
+
+/** @type {import('../support/cluster.mjs').Cluster} */
+let cluster
+/** @type {import('../support/cluster.mjs').Place} */
+let home
+
+before(async () => {
+	cluster = await openCluster()
+	home = await cluster.place({ name: 'oracle', partitions: 0 })
+})
+
+after(() => cluster.close())
+
+/** Those that can be compared, with what memory makes of them. @param {any} parameters @param {boolean} raceFree */
+async function cases(parameters, raceFree) {
+	const all = blueprintsOf(parameters)
+	const found = []
+	for (const built of all) {
+		const memory = await expected(built, { raceFree })
+		if (memory) found.push({ built, memory })
+	}
+	return { all, found }
+}
+
+/** @param {any} one @param {any} row @param {string} what */
+function assertSame({ built: { blueprint, initial, ignore }, memory }, row, what) {
+	const actual = comparable(published(row.data, blueprint, initial), ignore)
+	const found = difference(actual, memory)
+	if (found) assert.fail(`SEED=${seed}, ${what}, ${blueprint.id}: ${found}\n${JSON.stringify(blueprint)}`)
+}
+
+describe('G11: random blueprints on the services', () => {
+	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
+		test(`${BLUEPRINTS} blueprints, ${schedule} (SEED=${seed})`, async (t) => {
+			const { all, found } = await cases({ profile: schedule, seed, count: BLUEPRINTS }, schedule === 'eager')
+			const options = { ...runtimeOptions(), blueprints: registered(all) }
+			await withWorker(home, options, { schedule }, async (place) => {
+				for (let from = 0; from < found.length; from += WINDOW) {
+					const some = found.slice(from, from + WINDOW)
+					const starts = some.map(({ built }) => place.startRun(built.blueprint, built.initial))
+					const runs = await Promise.all(starts)
+					const rows = await place.outcomes(runs)
+					for (const [at, one] of some.entries()) assertSame(one, rows.get(runs[at]), schedule)
+				}
+				await place.allCommitted()
+			})
+			t.diagnostic(`${found.length} compared`)
+		})
+	}
+
+	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
+		test(`${KILLED} blueprints, ${schedule}, kill -9 of workers with runs in flight (SEED=${seed})`, async (t) => {
+			const profile = schedule === 'eager' ? 'eager' : 'calm'
+			const parameters = { profile, seed: seed + 1, count: KILLED }
+			const { found } = await cases(parameters, true)
+			const place = await home.sibling({ partitions: 4 })
+			const journal = new Journal()
+			const workers = []
+			const worker = async (/** @type {string} */ name) => {
+				const started = await startWorkerProcess(place, {
+					flows: new URL('flows.mjs', import.meta.url).href,
+					journal,
+					name,
+					parameters: { ...parameters, nodeMs: 40 },
+					adapter: { schedule, leaseTtlMs: 3_000 },
+					...QUICK,
+				})
+				workers.push(started)
+				return started
+			}
+			try {
+				const [first, second] = await Promise.all([worker('first'), worker('second')])
+				const starts = found.map(({ built }) => place.startRun(built.blueprint, built.initial))
+				const runs = await Promise.all(starts)
+				const began = () => journal.read().length
+				await until('bodies run', () => began() > KILLED)
+				await first.kill()
+				const atKill = (await place.statusRows(runs)).filter(({ status }) => status !== 'running').length
+				assert.ok(atKill < runs.length, 'runs are in flight when the worker is killed')
+				const before = began()
+				await worker('third')
+				await until('the others go on', async () => began() > before || (await allEnded(place, runs)))
+				await second.kill()
+				const rows = await place.outcomes(runs, { timeoutMs: 60_000 })
+				for (const [at, one] of found.entries()) assertSame(one, rows.get(runs[at]), `${schedule}, killed`)
+				const entries = journal.read().map(({ run, node, pid }) => ({ body: `${run} ${node}`, pid }))
+				const again = entries.filter(({ body, pid }) => entries.some((one) => one.body === body && one.pid !== pid))
+				t.diagnostic(
+					`${found.length} compared, ${atKill} had ended at the first kill, ${again.length} bodies ran again`,
+				)
+				assert.ok(again.length > 0, 'a kill has interrupted bodies, which ran again elsewhere')
+			} finally {
+				await Promise.all(workers.map((one) => one.dispose()))
+				journal.remove()
+			}
+		})
+	}
+})
+
+/** @param {import('../support/cluster.mjs').Place} place @param {string[]} runs */
+async function allEnded(place, runs) {
+	const rows = await place.statusRows(runs)
+	return rows.filter(({ status }) => status !== 'running').length === runs.length
+}
