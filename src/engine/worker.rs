@@ -14,7 +14,7 @@ use super::{Ports, Settings, shutdown};
 use crate::kernel::error::FlowError;
 use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
-use crate::kernel::machine::{Action, Machine, Now, Step, VIRTUAL_PARTITION};
+use crate::kernel::machine::{Action, Config, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
 use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
 
@@ -187,7 +187,8 @@ impl Worker {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
         let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
-        let machine = Machine::new(settings.machine.clone(), partitions);
+        let config = Config { layout: ports.contexts.layout(), ..settings.machine.clone() };
+        let machine = Machine::new(config, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
         Self { machine, ports, settings, board, keeper, io, events, revocations, handing_over, joined: Some(joined), stopping: None, ended: None }
     }

@@ -1,11 +1,14 @@
 /**
- * `CassandraContext`: the state of one run, a JSON object in one row (docs/checkpoint.md says what else lies there).
+ * `CassandraContext`: the state of one run, a JSON object in one row, or a row per key (entry-keys.js), as the table has it.
+ * docs/checkpoint.md says what else lies there.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Code, KafkaAdapterError, unwrap } from './errors.js'
 import { isObject } from './clients/genuine.js'
+import { entryKeys } from './entry-keys.js'
 import { nativeCassandra } from './native-connections.js'
 import { checkName } from './options.js'
+import { readDocument, writeDocument } from './statements.js'
 
 /** The engine's own key in a run's document. */
 export const RESERVED_KEY = '_flowcraft'
@@ -62,6 +65,27 @@ export class CassandraContext {
 		this.tableName = `${options.keyspace}.${options.tableName}`
 	}
 
+	/**
+	 * The run's keys, where the table has a row for each.
+	 *
+	 * @returns {ReturnType<typeof entryKeys>}
+	 */
+	async #rows() {
+		const isHidden = isEngine() ? () => false : (/** @type {string} */ key) => key === RESERVED_KEY
+		return entryKeys(nativeCassandra(this.client), this.tableName, this.runId, isHidden)
+	}
+
+	/**
+	 * The same for single keys: a subclass that reads or writes documents in its own way is asked for those.
+	 *
+	 * @returns {ReturnType<typeof entryKeys>}
+	 */
+	async #entries() {
+		const { readContext, writeContext } = CassandraContext.prototype
+		const isInherited = this.readContext === readContext && this.writeContext === writeContext
+		return isInherited ? this.#rows() : undefined
+	}
+
 	/** @returns {Promise<{ text: unknown } | undefined>} `undefined` where there is no row */
 	async #readRow() {
 		const connection = nativeCassandra(this.client)
@@ -69,7 +93,7 @@ export class CassandraContext {
 			const text = await unwrap((await connection).readContext(this.tableName, this.runId))
 			return text === null ? undefined : { text }
 		}
-		const query = `SELECT context_data FROM ${this.tableName} WHERE run_id = ?`
+		const query = readDocument(this.tableName)
 		const client = /** @type {CassandraLike} */ (this.client)
 		const row = (await client.execute(query, [this.runId], { prepare: true })).first()
 		return row ? { text: row.get('context_data') } : undefined
@@ -78,14 +102,18 @@ export class CassandraContext {
 	/** @param {string} text */
 	async #writeText(text) {
 		const connection = nativeCassandra(this.client)
-		if (connection) return void (await unwrap((await connection).writeContext(this.tableName, this.runId, text)))
-		const query = `INSERT INTO ${this.tableName} (run_id, context_data) VALUES (?, ?)`
+		if (connection) {
+			return void (await unwrap((await connection).writeContext(this.tableName, this.runId, text, !isEngine())))
+		}
+		const query = writeDocument(this.tableName)
 		const client = /** @type {CassandraLike} */ (this.client)
 		await client.execute(query, [this.runId, text], { prepare: true })
 	}
 
 	/** @returns {Promise<Document>} `{}` where there is no row; the reserved key is the engine's alone */
 	async readContext() {
+		const entries = await this.#rows()
+		if (entries) return entries.document()
 		const row = await this.#readRow()
 		/** @type {Document} */
 		const context = row ? JSON.parse(/** @type {string} */ (row.text)) : {}
@@ -97,6 +125,8 @@ export class CassandraContext {
 
 	/** @param {Document} context */
 	async writeContext(context) {
+		const entries = await this.#rows()
+		if (entries) return entries.replace(context)
 		if (isEngine()) return this.#writeText(JSON.stringify(context))
 		if (!held.has(this)) await this.readContext()
 		const reserved = held.get(this)
@@ -108,6 +138,8 @@ export class CassandraContext {
 	 * @returns {Promise<any>}
 	 */
 	async get(key) {
+		const entries = await this.#entries()
+		if (entries) return entries.get(key)
 		return (await this.readContext())[key]
 	}
 
@@ -117,18 +149,20 @@ export class CassandraContext {
 	 */
 	async set(key, value) {
 		refuseReserved(key)
-		const context = await this.readContext()
-		context[key] = value
-		await this.writeContext(context)
+		await this.#change([{ op: 'set', key, value }])
 	}
 
 	/** @param {string} key */
 	async has(key) {
+		const entries = await this.#entries()
+		if (entries) return entries.has(key)
 		return Object.hasOwn(await this.readContext(), key)
 	}
 
 	/** @param {string} key */
 	async delete(key) {
+		const entries = await this.#entries()
+		if (entries) return entries.delete(key)
 		const context = await this.readContext()
 		if (!Object.hasOwn(context, key)) return false
 		delete context[key]
@@ -144,6 +178,14 @@ export class CassandraContext {
 	/** @param {import('flowcraft').PatchOperation[]} operations */
 	async patch(operations) {
 		if (operations.length === 0) return
+		for (const { key } of operations) refuseReserved(key)
+		await this.#change(operations)
+	}
+
+	/** @param {import('flowcraft').PatchOperation[]} operations */
+	async #change(operations) {
+		const entries = await this.#entries()
+		if (entries) return entries.patch(operations)
 		const context = await this.readContext()
 		for (const operation of operations) apply(context, operation)
 		await this.writeContext(context)
@@ -155,7 +197,6 @@ export class CassandraContext {
  * @param {import('flowcraft').PatchOperation} operation
  */
 const apply = (context, operation) => {
-	refuseReserved(operation.key)
 	if (operation.op === 'set') context[operation.key] = operation.value
 	else if (operation.op === 'delete') delete context[operation.key]
 }

@@ -12,5 +12,6 @@ pub mod machine;
 pub mod outcome;
 pub mod partition;
 pub mod retry;
+pub mod stored;
 pub mod time;
 pub mod timestamps;

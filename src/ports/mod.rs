@@ -15,4 +15,4 @@ pub use executor::{Executor, Host, LogLevel};
 pub use job_log::{Delivered, JobSink, JobSource, SendDone, SourceEvent, SourceHandle, TopicFacts};
 pub use status_store::StatusStore;
 
-pub use crate::kernel::effects::{ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
+pub use crate::kernel::effects::{ContextLayout, ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, StoredState, ToSession};

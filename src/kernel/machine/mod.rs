@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::document::Document;
-use super::effects::{ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, ToSession};
+use super::effects::{ContextLayout, ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, ToSession};
 use super::error::FlowError;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
@@ -62,6 +62,8 @@ pub struct Config {
     pub touch_every: Duration,
     /// An open copy older than this is checked against the store before it is written over (D8).
     pub verify_after: Duration,
+    /// How the context store lays out a run.
+    pub layout: ContextLayout,
 }
 
 impl Default for Config {
@@ -78,6 +80,7 @@ impl Default for Config {
             touch_first: Duration::from_secs(1),
             touch_every: Duration::from_secs(30),
             verify_after: Duration::from_millis(100),
+            layout: ContextLayout::default(),
         }
     }
 }
