@@ -1,5 +1,6 @@
 /**
- * G11 on real services, for blueprints that nobody has thought of. `BLUEPRINT_SEED` replays a seed.
+ * G11 on real services, for blueprints that nobody has thought of, half of them on each layout of the context table.
+ * `BLUEPRINT_SEED` replays a seed.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -15,21 +16,25 @@ const seed = Number(process.env.BLUEPRINT_SEED) || Math.floor(Math.random() * 2 
 
 /** @type {import('../support/cluster.mjs').Cluster} */
 let cluster
-/** @type {import('../support/cluster.mjs').Place} */
-let home
-
 before(async () => {
 	cluster = await openCluster()
-	home = await cluster.place({ name: 'random', partitions: 0 })
 })
 
 after(() => cluster.close())
 
 describe('G11: random blueprints', () => {
-	for (const profile of /** @type {const} */ (['eager', 'wave'])) {
-		test(`${RANDOM_BLUEPRINTS / 2} random blueprints on schedule ${profile} (BLUEPRINT_SEED=${seed})`, async (t) => {
+	const cases = /** @type {const} */ ([
+		['eager', 'full', seed],
+		['eager', 'entries', seed + 1],
+		['wave', 'full', seed],
+		['wave', 'entries', seed + 1],
+	])
+	for (const [profile, schema, own] of cases) {
+		const numRuns = RANDOM_BLUEPRINTS / cases.length
+		test(`${numRuns} random blueprints on schedule ${profile}, tables ${schema} (BLUEPRINT_SEED=${seed})`, async (t) => {
 			t.diagnostic(`BLUEPRINT_SEED=${seed}`)
-			const built = fc.sample(arbitrarySpec(profile), { numRuns: RANDOM_BLUEPRINTS / 2, seed }).map(buildBlueprint)
+			const home = await cluster.place({ schema, name: `random_${schema}`, partitions: 0 })
+			const built = fc.sample(arbitrarySpec(profile), { numRuns, seed: own }).map(buildBlueprint)
 			const all = built.map((one, at) => ({ ...one, blueprint: { ...one.blueprint, id: `random-${at}` } }))
 			const blueprints = Object.assign(
 				{},
