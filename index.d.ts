@@ -320,6 +320,18 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 		options?: { runId?: string },
 	): Promise<RunHandle>
 
+	/**
+	 * Creates keyspace and tables, and adds the columns that they lack. Changes nothing where nothing is missing, and may be
+	 * called by any number of workers at once. Call it before `start()`.
+	 *
+	 * @throws `ERR_OPTION`, `ERR_SCHEMA_UNKNOWN` (a table that cannot become one of ours), `ERR_CASSANDRA`,
+	 *   `ERR_CASSANDRA_UNREACHABLE`, `ERR_UNSUPPORTED` (a client object that is driven through its own methods)
+	 */
+	ensureSchema(options?: SchemaOptions): Promise<SchemaReport>
+
+	/** The statements with which `ensureSchema` creates everything, for people who run them themselves. Asks nobody. */
+	schemaStatements(options?: SchemaOptions): string[]
+
 	/** A handle on a run that was started before, here or elsewhere. Asks nobody. */
 	getRun(runId: string): RunHandle
 
@@ -390,6 +402,48 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	protected handleJob(job: JobPayload): Promise<void>
 }
 
+export interface SchemaOptions {
+	/**
+	 * Layout of the context table. `document`: one JSON text per run, which clients of 1.4.4 can read and write. `entries`: a
+	 * row per key, so that a step writes what it changed, whatever the run holds. Default: that of the table, or `document`
+	 * for a new one. A table keeps its layout; another one is refused with `ERR_OPTION`.
+	 */
+	layout?: 'document' | 'entries'
+	/**
+	 * Replication of a keyspace that has to be created: a number of replicas, replicas by data centre, or `class` and
+	 * options as in CQL. Default: 3 replicas in the local data centre, or as many as it has nodes. An existing keyspace
+	 * keeps its own.
+	 */
+	replication?: number | Record<string, string | number>
+	/**
+	 * Seconds for which the status rows of ended runs are kept; workers read it when they start. 0: for ever. Default: as it
+	 * is. Rows of runs that go on or wait never expire, nor does the state of any run.
+	 */
+	ttlSeconds?: number
+}
+
+/** Where the tables are, as for the adapter. */
+export interface SchemaTables {
+	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
+	keyspace: string
+	contextTableName: string
+	/** The tables of timers and leases are named after it: `<name>_due`, `<name>_leases`. At most 41 characters. */
+	statusTableName: string
+}
+
+export interface SchemaReport {
+	/** Of the context table. */
+	layout: 'document' | 'entries'
+	/** What was executed, in order; empty where nothing was missing. */
+	statements: string[]
+}
+
+/** {@link KafkaAdapter.ensureSchema} without an adapter, for a deployment. */
+export declare function ensureSchema(options: SchemaTables & SchemaOptions): Promise<SchemaReport>
+
+/** {@link KafkaAdapter.schemaStatements} without an adapter. */
+export declare function schemaStatements(options: Omit<SchemaTables, 'cassandraClient'> & SchemaOptions): string[]
+
 export interface CassandraContextOptions {
 	client: CassandraClient | CassandraSettings | string | readonly string[]
 	/** A CQL identifier, else `ERR_OPTION`. */
@@ -399,7 +453,9 @@ export interface CassandraContextOptions {
 }
 
 /**
- * The state of one run: a JSON object in one row. Each call reads the row; each change writes it back.
+ * The state of one run, in the layout that the table has. `document`: a JSON object in one row; each call reads the row,
+ * each change writes it back. `entries`: a row per key; each call touches its keys only, and writers of different keys lose
+ * nothing of each other.
  *
  * While the run is open in this process (same contact points, keyspace and table), its worker is asked instead: reads show
  * what nodes see, nodes see changes at once, and a change is fulfilled when the step that holds it is stored. It rejects with

@@ -68,6 +68,20 @@ export class FakeCassandra {
 		return connection
 	}
 
+	static schemaStatements() {
+		return []
+	}
+
+	async ensureSchema(planJson) {
+		const plan = JSON.parse(planJson)
+		FakeCassandra.calls.push(['ensureSchema', plan])
+		return JSON.stringify({ layout: plan.layout, statements: [] })
+	}
+
+	async hasEntries() {
+		return false
+	}
+
 	async readContext(table, runId) {
 		return FakeCassandra.rows.get(`${table}/${runId}`) ?? null
 	}

@@ -33,7 +33,7 @@ after(async () => {
 
 /** Rows of runs as they are stored, with their write times. @param {any} place @param {string[]} runs */
 async function stored(place, runs) {
-	const { keyspace, contexts, statuses } = place
+	const { keyspace, contexts, statuses, schema } = place
 	const { cassandra } = cluster
 	const read = async (/** @type {string} */ columns, /** @type {string} */ table) => {
 		const found = []
@@ -46,7 +46,10 @@ async function stored(place, runs) {
 		return found.toSorted()
 	}
 	return {
-		contexts: await read('context_data, WRITETIME(context_data) AS at', contexts),
+		contexts: await read(
+			schema === 'entries' ? 'key, value, WRITETIME(value) AS at' : 'context_data, WRITETIME(context_data) AS at',
+			contexts,
+		),
 		statuses: await read('status, status_data, WRITETIME(status_data) AS at', statuses),
 	}
 }

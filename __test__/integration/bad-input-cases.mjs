@@ -291,7 +291,7 @@ const unreachable = (kind, options) => async (/** @type {any} */ place) => {
 
 /** Runs the CQL statement that the message ends with. @param {any} place */
 const statementOf = (place) => async (/** @type {string} */ message) => {
-	const [, statement] = /** @type {RegExpMatchArray} */ (message.match(/(CREATE .*)$/))
+	const [, statement] = /** @type {RegExpMatchArray} */ (message.match(/(CREATE .*?)(?:, or .*)?$/))
 	// Three replicas are right for production and too many for one node.
 	await place.cluster.cassandra.execute(statement.replace("'replication_factor': 3", "'replication_factor': 1"))
 }
@@ -358,8 +358,8 @@ export const STARTS = [
 		input: 'the context table has another layout',
 		code: 'ERR_SCHEMA_UNKNOWN',
 		message:
-			'table "<ks.table>" has a layout this package does not know. A table that works: CREATE TABLE <ks.table> (run_id text PRIMARY KEY, context_data text)',
-		cure: 'the table is dropped, and the statement of the message is run',
+			'table "<ks.table>" has a layout this package does not know. A table that works: CREATE TABLE <ks.table> (run_id text PRIMARY KEY, context_data text), or CREATE TABLE <ks.table> (run_id text, key text, value text, PRIMARY KEY (run_id, key))',
+		cure: 'the table is dropped, and one of the statements of the message is run',
 		prepare: async (place) => {
 			const table = `odd_${place.topic.replaceAll('-', '_')}`
 			const { cassandra } = place.cluster

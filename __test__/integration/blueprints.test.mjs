@@ -1,7 +1,7 @@
 /**
  * G11 on real services: what the worker publishes for a blueprint is what `FlowRuntime.run` returns for it.
  *
- * One test per row of the feature matrix (flowcraft-spec.md §5).
+ * One test per row of the feature matrix (flowcraft-spec.md §5), on both layouts of the context table at once.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -14,10 +14,16 @@ import { CASES, bodies } from './rows.mjs'
 let cluster
 /** @type {import('../support/cluster.mjs').Place} */
 let home
+/** @type {import('../support/cluster.mjs').Place[]} */
+let homes
 
 before(async () => {
 	cluster = await openCluster()
-	home = await cluster.place({ name: 'blueprints', partitions: 0 })
+	const schemas = /** @type {const} */ (['full', 'entries'])
+	homes = await Promise.all(
+		schemas.map((schema) => cluster.place({ schema, name: `blueprints_${schema}`, partitions: 0 })),
+	)
+	home = homes[0]
 })
 
 after(() => cluster.close())
@@ -40,8 +46,6 @@ describe('G11: each row of the feature matrix', () => {
 		test(`row ${row}: ${name} (${schedule})`, async () => {
 			/** @type {string[]} */
 			const inMemory = []
-			/** @type {string[]} */
-			const here = []
 			const runtimeOptions = (/** @type {string[]} */ trace) => ({
 				registry: bodies(trace),
 				blueprints: { ...blueprints, [blueprint.id]: structuredClone(blueprint) },
@@ -49,16 +53,25 @@ describe('G11: each row of the feature matrix', () => {
 				...(middleware ? { middleware } : {}),
 			})
 			const expected = await runInMemory(structuredClone(blueprint), runtimeOptions(inMemory), initial, { strict })
-			await withWorker(home, runtimeOptions(here), { schedule, strict }, async (place) => {
-				const runId = await place.startRun(blueprint, initial)
-				const { data } = await place.outcome(runId)
-				assert.equal(data.status, status)
-				assert.deepEqual(comparable(published(data, blueprint, initial)), comparable(expected))
-				assert.deepEqual(here.toSorted(), inMemory.toSorted(), 'the same node bodies ran, as often')
-				if (ran) assert.deepEqual(here.toSorted(), ran.toSorted())
-				if (also) assert.ok(also(data.payload.context), JSON.stringify(data.payload.context))
-				await place.allCommitted()
-			})
+			const onLayout = async (/** @type {import('../support/cluster.mjs').Place} */ layout) => {
+				/** @type {string[]} */
+				const here = []
+				await withWorker(layout, runtimeOptions(here), { schedule, strict }, async (place) => {
+					const { schema } = place
+					const runId = await place.startRun(blueprint, initial)
+					const { data } = await place.outcome(runId)
+					assert.equal(data.status, status, schema)
+					assert.deepEqual(
+						{ schema, ...comparable(published(data, blueprint, initial)) },
+						{ schema, ...comparable(expected) },
+					)
+					assert.deepEqual(here.toSorted(), inMemory.toSorted(), `${schema}: the same node bodies ran, as often`)
+					if (ran) assert.deepEqual(here.toSorted(), ran.toSorted(), schema)
+					if (also) assert.ok(also(data.payload.context), `${schema}: ${JSON.stringify(data.payload.context)}`)
+					await place.allCommitted()
+				})
+			}
+			await Promise.all(homes.map(onLayout))
 		})
 	}
 })

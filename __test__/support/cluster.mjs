@@ -15,7 +15,7 @@ import { RedisCoordinationStore } from '../../src/js/index.js'
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
 
 /** The tables that users have (shared/contract/schemas.cql); `schemas.test.mjs` holds them against that file. */
-export const SCHEMAS = {
+export const DOCUMENTED = {
 	readme: {
 		contexts: 'run_id text PRIMARY KEY, context_data text',
 		statuses: 'run_id text PRIMARY KEY, status_data text, updated_at timestamp',
@@ -29,6 +29,22 @@ export const SCHEMAS = {
 		statuses: 'run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp',
 	},
 }
+
+/** And those of `ensureSchema`; `ensure-schema.test.mjs` holds them against what it makes. */
+export const SCHEMAS = {
+	...DOCUMENTED,
+	column: {
+		contexts: 'run_id text PRIMARY KEY, context_data text, checkpoint text',
+		statuses: DOCUMENTED.full.statuses,
+	},
+	entries: {
+		contexts: 'run_id text, key text, value text, PRIMARY KEY (run_id, key)',
+		statuses: DOCUMENTED.full.statuses,
+	},
+}
+
+/** What a test that asks for no schema gets. */
+const DEFAULT_SCHEMA = /** @type {keyof typeof SCHEMAS} */ (process.env.TEST_SCHEMA ?? 'full')
 
 /** The table of timers that belongs to a status table. */
 const TIMERS =
@@ -173,7 +189,7 @@ async function awaitMembers(admin, group, members, { timeoutMs = 60_000 } = {}) 
 
 /**
  * @typedef {object} PlaceOptions
- * @property {keyof typeof SCHEMAS | 'none'} [schema] default `full`; `none` makes no keyspace
+ * @property {keyof typeof SCHEMAS | 'none'} [schema] default `TEST_SCHEMA` or `full`; `none` makes no keyspace
  * @property {number} [partitions] default 4; 0 makes no topic
  * @property {{ keyspace: string, contexts: string, statuses: string }} [tables] use these instead of new ones
  * @property {string} [name] what the names begin with
@@ -186,7 +202,7 @@ async function awaitMembers(admin, group, members, { timeoutMs = 60_000 } = {}) 
  * @param {Pick<Cluster, 'where' | 'kafka' | 'cassandra' | 'redis' | 'admin' | 'producer' | 'readTopic'>} cluster
  * @param {PlaceOptions} [options]
  */
-async function makePlace(cluster, { schema = 'full', partitions = 4, tables, name = 'test' } = {}) {
+async function makePlace(cluster, { schema = DEFAULT_SCHEMA, partitions = 4, tables, name = 'test' } = {}) {
 	const { cassandra, admin, producer, kafka, redis } = cluster
 	const id = unique(name)
 	const names = tables ?? { keyspace: id, contexts: 'contexts', statuses: 'statuses' }
@@ -199,7 +215,7 @@ async function makePlace(cluster, { schema = 'full', partitions = 4, tables, nam
 			{ topic, numPartitions: partitions },
 			{ topic: deadLetterTopic, numPartitions: 1 },
 		]
-		await admin.createTopics({ topics, waitForLeaders: true })
+		await makeTopics(admin, topics)
 	}
 	const columns = Object.keys(parseColumns(SCHEMAS[schema === 'none' ? 'full' : schema].statuses))
 	const contexts = `${names.keyspace}.${names.contexts}`
@@ -254,6 +270,7 @@ async function makePlace(cluster, { schema = 'full', partitions = 4, tables, nam
 	return {
 		...names,
 		cluster,
+		schema,
 		topic,
 		group,
 		deadLetterTopic,
@@ -270,6 +287,7 @@ async function makePlace(cluster, { schema = 'full', partitions = 4, tables, nam
 		},
 		/** @param {string} runId @returns {Promise<{ text: string | null, document: any } | undefined>} */
 		async context(runId) {
+			if (schema === 'entries') return readEntries(cassandra, contexts, runId)
 			const query = `SELECT context_data FROM ${contexts} WHERE run_id = ?`
 			const row = (await cassandra.execute(query, [runId], { prepare: true })).first()
 			if (!row) return undefined
@@ -278,6 +296,7 @@ async function makePlace(cluster, { schema = 'full', partitions = 4, tables, nam
 		},
 		/** @param {string} runId @param {string | null} text */
 		async writeContext(runId, text) {
+			if (schema === 'entries') return writeEntries(cassandra, contexts, runId, JSON.parse(text ?? '{}'))
 			const query = `INSERT INTO ${contexts} (run_id, context_data) VALUES (?, ?)`
 			await cassandra.execute(query, [runId, text], { prepare: true })
 		},
@@ -344,6 +363,32 @@ function startNodes(blueprint) {
 	return new GraphTraverser(clean).getReadyNodes().map(({ nodeId }) => nodeId)
 }
 
+/**
+ * @param {import('cassandra-driver').Client} cassandra
+ * @param {string} table
+ * @param {string} runId
+ */
+async function readEntries(cassandra, table, runId) {
+	const { rows } = await cassandra.execute(`SELECT key, value FROM ${table} WHERE run_id = ?`, [runId], {
+		prepare: true,
+	})
+	if (rows.length === 0) return undefined
+	const document = Object.fromEntries(rows.map((row) => [row.key, JSON.parse(row.value)]))
+	return { text: JSON.stringify(document), document }
+}
+
+/**
+ * @param {import('cassandra-driver').Client} cassandra
+ * @param {string} table
+ * @param {string} runId
+ * @param {Record<string, unknown>} document
+ */
+async function writeEntries(cassandra, table, runId, document) {
+	const query = `INSERT INTO ${table} (run_id, key, value) VALUES (?, ?, ?)`
+	const rows = Object.entries(document).map(([key, value]) => ({ query, params: [runId, key, JSON.stringify(value)] }))
+	if (rows.length > 0) await cassandra.batch(rows, { prepare: true, logged: false })
+}
+
 /** @param {string} text */
 const parseColumns = (text) => Object.fromEntries(text.split(', ').map((part) => part.split(/ (.*)/)))
 
@@ -353,6 +398,22 @@ function statusRow(row) {
 	const text = at('status_data')
 	const data = text === null ? null : JSON.parse(text)
 	return { runId: row.run_id, status: at('status') ?? data?.status, data, text, updatedAt: at('updated_at') }
+}
+
+/**
+ * Creates topics. kafkajs' own `waitForLeaders` rejects where the broker it asks has not heard of them yet.
+ *
+ * @param {import('kafkajs').Admin} admin
+ * @param {{ topic: string, numPartitions: number }[]} topics
+ */
+async function makeTopics(admin, topics) {
+	await admin.createTopics({ topics, waitForLeaders: false })
+	const names = topics.map(({ topic }) => topic)
+	const haveLeaders = async () => {
+		const { topics: found } = await admin.fetchTopicMetadata({ topics: names })
+		return found.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0))
+	}
+	await until(`${names} have leaders`, () => haveLeaders().catch(() => false))
 }
 
 /**
@@ -368,7 +429,8 @@ async function makeTables(cassandra, { keyspace, contexts, statuses }, schema) {
 	await cassandra.execute(`CREATE TABLE ${keyspace}.${contexts} (${SCHEMAS[schema].contexts})`)
 	await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses} (${SCHEMAS[schema].statuses})`)
 	// Documented tables have none; nodes that sleep need it.
-	if (schema === 'full') await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses}_due (${TIMERS})`)
+	if (!['readme', 'guide'].includes(schema))
+		await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses}_due (${TIMERS})`)
 }
 
 /**

@@ -19,3 +19,7 @@ export const asDeclaredContext: Public<declared.CassandraContext> = new glue.Cas
 export const asDeclaredStore: Public<declared.RedisCoordinationStore> = new glue.RedisCoordinationStore('redis://h')
 export const stats: Promise<declared.ReconciliationStats> = glue.createKafkaReconciler(reconcilerOptions).run()
 export const asDeclaredError: Public<declared.KafkaAdapterError> = new glue.KafkaAdapterError('ERR_OPTION', 'text')
+
+declare const schemaOptions: declared.SchemaTables & declared.SchemaOptions
+export const report: Promise<declared.SchemaReport> = glue.ensureSchema(schemaOptions)
+export const statements: string[] = glue.schemaStatements(schemaOptions)

@@ -61,7 +61,11 @@ describe('an adapter with genuine clients', () => {
 	it('gives their settings to the engine', async () => {
 		const { adapter, worker, warnings } = await started()
 		const { kafka, context, coordination } = worker.config
-		assert.deepEqual(kafka, { kind: 'native', settings: { brokers: ['b1:9092'], startPosition: 'earliest' }, consume: true })
+		assert.deepEqual(kafka, {
+			kind: 'native',
+			settings: { brokers: ['b1:9092'], startPosition: 'earliest' },
+			consume: true,
+		})
 		assert.deepEqual([context.kind, context.settings.contactPoints], ['native', ['h1:9042']])
 		assert.deepEqual([coordination.kind, coordination.settings.host], ['native', 'localhost'])
 		assert.deepEqual(warnings, [])

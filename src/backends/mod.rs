@@ -4,6 +4,7 @@
 //! into a [`FlowError`](crate::kernel::error::FlowError) at the edge of its folder.
 
 pub mod js;
+pub mod schema_plan;
 pub mod secret;
 pub mod tables;
 pub mod tls;

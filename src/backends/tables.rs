@@ -3,6 +3,8 @@
 
 use async_trait::async_trait;
 
+use super::schema_plan::{Ensured, SchemaPlan};
+use crate::kernel::document::Entry;
 use crate::kernel::error::FlowError;
 
 /// One page of stalled runs.
@@ -27,10 +29,20 @@ pub struct StatusSeen {
 /// a table that cannot be used, and `Store` when the operation failed.
 #[async_trait]
 pub trait Tables: Send + Sync + 'static {
-    /// The text of a run's context cell; `None` for a missing row and for a NULL cell.
+    /// Whether a context table has a row per key: its keys are then read and written by `read_keys` and `write_keys`,
+    /// else all of a run by `read_context` and `write_context`.
+    async fn has_entries(&self, table: &str) -> Result<bool, FlowError>;
+    /// Keys of a run with their raw values, those that are there of the named ones; all without names.
+    async fn read_keys(&self, table: &str, run: &str, keys: Option<Vec<String>>) -> Result<Vec<Entry>, FlowError>;
+    /// Writes keys of a run, all or none; `None` deletes. Wins over what stands there.
+    async fn write_keys(&self, table: &str, run: &str, changes: Vec<(String, Option<String>)>) -> Result<(), FlowError>;
+    /// Creates and alters keyspace and tables until they are as planned.
+    async fn ensure_schema(&self, plan: &SchemaPlan) -> Result<Ensured, FlowError>;
+    /// The text of a run's context, with its checkpoint; `None` for a missing row and for a NULL cell.
     async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError>;
-    /// Replaces the text of a run's context cell; wins over every write that a read here has seen.
-    async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError>;
+    /// Replaces the text of a run's context; wins over every write that a read here has seen. Where the checkpoint has
+    /// a column, one in the text goes there; with `keep_checkpoint` the column is left as it is.
+    async fn write_context(&self, table: &str, run: &str, text: &str, keep_checkpoint: bool) -> Result<(), FlowError>;
     /// Marks a run as running now.
     async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError>;
     /// Writes an outcome.

@@ -14,7 +14,7 @@ use super::{Ports, Settings, shutdown};
 use crate::kernel::error::FlowError;
 use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
-use crate::kernel::machine::{self, Action, Machine, Now, Step, VIRTUAL_PARTITION};
+use crate::kernel::machine::{Action, Config, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
 use crate::kernel::timer::Timer;
 use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
@@ -202,8 +202,8 @@ impl Worker {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
         let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
-        let timers = ports.timers.is_some();
-        let machine = Machine::new(machine::Config { timers, ..settings.machine.clone() }, partitions);
+        let config = Config { layout: ports.contexts.layout(), timers: ports.timers.is_some(), ..settings.machine.clone() };
+        let machine = Machine::new(config, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
         Self {
             machine,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use napi_derive::napi;
 use serde::Deserialize;
 
+use super::changes::pairs;
 use super::outcome::Outcome;
-use crate::backends::cassandra::{CassandraSettings, StandaloneTables};
+use crate::backends::cassandra::{CassandraSettings, StandaloneTables, schema_statements};
 use crate::backends::embedded::Cluster;
+use crate::backends::schema_plan::SchemaPlan;
 use crate::backends::tables::Tables;
 use crate::kernel::error::FlowError;
 
@@ -20,6 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Settings {
     Embedded { embedded: String },
     Cassandra(Box<CassandraSettings>),
+}
+
+// The glue has validated what users wrote, so a failure here is a bug of ours.
+fn read_plan(json: &str) -> Result<SchemaPlan, FlowError> {
+    serde_json::from_str(json).map_err(|error| FlowError::Internal { place: "schema plan", detail: error.to_string() })
 }
 
 /// One page of stalled runs.
@@ -65,6 +72,40 @@ impl NativeCassandra {
         Self::open(&settings_json).await.into()
     }
 
+    /// The statements that create keyspace and tables, for a plan as JSON; asks nobody.
+    #[napi(catch_unwind)]
+    pub fn schema_statements(plan_json: String) -> Outcome<Vec<String>> {
+        read_plan(&plan_json).and_then(|plan| schema_statements(&plan)).into()
+    }
+
+    /// Creates and alters keyspace and tables; answers `{layout, statements}` as JSON.
+    #[napi]
+    pub async fn ensure_schema(&self, plan_json: String) -> Outcome<String> {
+        let ensured = async { self.tables()?.ensure_schema(&read_plan(&plan_json)?).await };
+        ensured.await.map(|ensured| serde_json::to_string(&ensured).unwrap_or_default()).into()
+    }
+
+    /// Whether a context table has a row per key.
+    #[napi]
+    pub async fn has_entries(&self, table: String) -> Outcome<bool> {
+        let found = async { self.tables()?.has_entries(&table).await };
+        found.await.into()
+    }
+
+    /// Keys of a run (`null`: all) that are there: key, raw JSON, key, raw JSON, ...
+    #[napi]
+    pub async fn read_keys(&self, table: String, run_id: String, keys: Option<Vec<String>>) -> Outcome<Vec<String>> {
+        let read = async { self.tables()?.read_keys(&table, &run_id, keys).await };
+        read.await.map(|entries| entries.into_iter().flat_map(|(key, raw)| [key, raw]).collect()).into()
+    }
+
+    /// Writes keys of a run, all or none: key, raw JSON or "" to delete, ...
+    #[napi]
+    pub async fn write_keys(&self, table: String, run_id: String, changes: Vec<String>) -> Outcome<()> {
+        let written = async { self.tables()?.write_keys(&table, &run_id, pairs(changes)).await };
+        written.await.into()
+    }
+
     /// The text of a run's context, `null` when there is none.
     #[napi]
     pub async fn read_context(&self, table: String, run_id: String) -> Outcome<Option<String>> {
@@ -72,10 +113,10 @@ impl NativeCassandra {
         read.await.into()
     }
 
-    /// Replaces the text of a run's context.
+    /// Replaces the text of a run's context; `keep_checkpoint` leaves a checkpoint beside it as it is.
     #[napi]
-    pub async fn write_context(&self, table: String, run_id: String, text: String) -> Outcome<()> {
-        let written = async { self.tables()?.write_context(&table, &run_id, &text).await };
+    pub async fn write_context(&self, table: String, run_id: String, text: String, keep_checkpoint: bool) -> Outcome<()> {
+        let written = async { self.tables()?.write_context(&table, &run_id, &text, keep_checkpoint).await };
         written.await.into()
     }
 

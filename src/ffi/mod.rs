@@ -8,9 +8,11 @@
 //! | `ports` | which backend stands behind which port |
 //! | `cassandra`, `redis` | tables and keys for the exported classes that work without a worker |
 //! | `outcome` | results and errors |
+//! | `changes` | changed keys |
 
 mod bridge;
 mod cassandra;
+mod changes;
 mod config;
 mod outcome;
 mod ports;

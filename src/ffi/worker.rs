@@ -8,6 +8,7 @@ use napi::bindgen_prelude::{FnArgs, Function, Result, within_runtime_if_availabl
 use napi_derive::napi;
 
 use super::bridge::{Batch, Bridge};
+use super::changes::pairs;
 use super::config::WorkerConfig;
 use super::outcome::Outcome;
 use super::ports::connect;
@@ -212,14 +213,4 @@ fn due(json: &str) -> Result<Vec<(u32, String)>> {
         return Ok(Vec::new());
     }
     serde_json::from_str(json).map_err(|error| napi::Error::from_reason(format!("due visits: {error}")))
-}
-
-// key, raw, key, raw, ...; an empty raw deletes (no JSON value is empty).
-fn pairs(flat: Vec<String>) -> Vec<(String, Option<String>)> {
-    let mut out = Vec::with_capacity(flat.len() / 2);
-    let mut items = flat.into_iter();
-    while let (Some(key), Some(raw)) = (items.next(), items.next()) {
-        out.push((key, (!raw.is_empty()).then_some(raw)));
-    }
-    out
 }

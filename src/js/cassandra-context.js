@@ -1,12 +1,15 @@
 /**
- * `CassandraContext`: the state of one run, a JSON object in one row (docs/checkpoint.md says what else lies there).
+ * `CassandraContext`: the state of one run, a JSON object in one row, or a row per key (entry-keys.js), as the table has it.
+ * docs/checkpoint.md says what else lies there.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Code, KafkaAdapterError, unwrap } from './errors.js'
 import { isObject } from './clients/genuine.js'
 import { liveRun } from './live-runs.js'
+import { entryKeys } from './entry-keys.js'
 import { nativeCassandra } from './native-connections.js'
 import { checkName } from './options.js'
+import { readDocument, writeDocument } from './statements.js'
 
 /** The engine's own key in a run's document. */
 export const RESERVED_KEY = '_flowcraft'
@@ -68,6 +71,27 @@ export class CassandraContext {
 		this.tableName = `${options.keyspace}.${options.tableName}`
 	}
 
+	/**
+	 * The run's keys, where the table has a row for each.
+	 *
+	 * @returns {ReturnType<typeof entryKeys>}
+	 */
+	async #rows() {
+		const isHidden = isEngine() ? () => false : (/** @type {string} */ key) => key === RESERVED_KEY
+		return entryKeys(nativeCassandra(this.client), this.tableName, this.runId, isHidden)
+	}
+
+	/**
+	 * The same for single keys: a subclass that reads or writes documents in its own way is asked for those.
+	 *
+	 * @returns {ReturnType<typeof entryKeys>}
+	 */
+	async #entries() {
+		const { readContext, writeContext } = CassandraContext.prototype
+		const isInherited = this.readContext === readContext && this.writeContext === writeContext
+		return isInherited ? this.#rows() : undefined
+	}
+
 	/** @returns {Promise<{ text: unknown } | undefined>} `undefined` where there is no row */
 	async #readRow() {
 		const connection = nativeCassandra(this.client)
@@ -75,7 +99,7 @@ export class CassandraContext {
 			const text = await unwrap((await connection).readContext(this.tableName, this.runId))
 			return text === null ? undefined : { text }
 		}
-		const query = `SELECT context_data FROM ${this.tableName} WHERE run_id = ?`
+		const query = readDocument(this.tableName)
 		const client = /** @type {CassandraLike} */ (this.client)
 		const row = (await client.execute(query, [this.runId], { prepare: true })).first()
 		return row ? { text: row.get('context_data') } : undefined
@@ -84,14 +108,18 @@ export class CassandraContext {
 	/** @param {string} text */
 	async #writeText(text) {
 		const connection = nativeCassandra(this.client)
-		if (connection) return void (await unwrap((await connection).writeContext(this.tableName, this.runId, text)))
-		const query = `INSERT INTO ${this.tableName} (run_id, context_data) VALUES (?, ?)`
+		if (connection) {
+			return void (await unwrap((await connection).writeContext(this.tableName, this.runId, text, !isEngine())))
+		}
+		const query = writeDocument(this.tableName)
 		const client = /** @type {CassandraLike} */ (this.client)
 		await client.execute(query, [this.runId, text], { prepare: true })
 	}
 
 	/** @returns {Promise<Document>} `{}` where there is no row; the reserved key is the engine's alone */
 	async readContext() {
+		const entries = await this.#rows()
+		if (entries) return entries.document()
 		const row = await this.#readRow()
 		/** @type {Document} */
 		const context = row ? JSON.parse(/** @type {string} */ (row.text)) : {}
@@ -103,6 +131,8 @@ export class CassandraContext {
 
 	/** @param {Document} context */
 	async writeContext(context) {
+		const entries = await this.#rows()
+		if (entries) return entries.replace(context)
 		if (isEngine()) return this.#writeText(JSON.stringify(context))
 		if (!held.has(this)) await this.readContext()
 		const reserved = held.get(this)
@@ -122,7 +152,10 @@ export class CassandraContext {
 	 */
 	async get(key) {
 		const live = this.#live
-		return live ? live.read(key) : (await this.readContext())[key]
+		if (live) return live.read(key)
+		const entries = await this.#entries()
+		if (entries) return entries.get(key)
+		return (await this.readContext())[key]
 	}
 
 	/**
@@ -136,7 +169,11 @@ export class CassandraContext {
 
 	/** @param {string} key */
 	async has(key) {
-		return this.#live?.has(key) ?? Object.hasOwn(await this.readContext(), key)
+		const live = this.#live
+		if (live) return live.has(key)
+		const entries = await this.#entries()
+		if (entries) return entries.has(key)
+		return Object.hasOwn(await this.readContext(), key)
 	}
 
 	/** @param {string} key */
@@ -146,6 +183,8 @@ export class CassandraContext {
 			const isThere = live.has(key)
 			if (!isThere || (await live.change([{ op: 'delete', key }]))) return isThere
 		}
+		const entries = await this.#entries()
+		if (entries) return entries.delete(key)
 		const context = await this.readContext()
 		if (!Object.hasOwn(context, key)) return false
 		delete context[key]
@@ -168,6 +207,8 @@ export class CassandraContext {
 	/** @param {import('flowcraft').PatchOperation[]} operations */
 	async #change(operations) {
 		if (await this.#live?.change(operations)) return
+		const entries = await this.#entries()
+		if (entries) return entries.patch(operations)
 		const context = await this.readContext()
 		for (const operation of operations) apply(context, operation)
 		await this.writeContext(context)

@@ -1,6 +1,7 @@
-/** `@flowcraft/kafka-adapter`: the exports of the JavaScript package, and the class of the errors. */
+/** `@flowcraft/kafka-adapter`: the exports of the JavaScript package, the class of the errors, and the schema. */
 export { CassandraContext } from './cassandra-context.js'
 export { KafkaAdapterError } from './errors.js'
 export { KafkaAdapter } from './kafka-adapter.js'
 export { createKafkaReconciler } from './reconciler.js'
 export { RedisCoordinationStore } from './redis-coordination-store.js'
+export { ensureSchema, schemaStatements } from './schema.js'

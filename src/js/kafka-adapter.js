@@ -14,6 +14,7 @@ import { reconcileRun } from './reconcile.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
 import { cancelRun, resumeRun } from './run-control.js'
 import { RunHandle, startRun } from './run-handle.js'
+import { ensureSchema, inTurns, schemaStatements } from './schema.js'
 import { StatusTable } from './status-table.js'
 import { codecOf } from './stored-values.js'
 
@@ -163,6 +164,29 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	/** @returns {import('../../index.js').WorkerHealth} */
 	health() {
 		return this.#life.health()
+	}
+
+	/**
+	 * Creates and alters keyspace and tables until nothing is missing; of several workers at once, one after the other.
+	 *
+	 * @param {import('../../index.js').SchemaOptions} [options]
+	 */
+	async ensureSchema(options) {
+		const work = () => ensureSchema({ ...this.#tables(), ...options, cassandraClient: this.#settings.cassandra })
+		return inTurns(this.store, this.keyspace, work)
+	}
+
+	/**
+	 * @param {import('../../index.js').SchemaOptions} [options]
+	 * @returns {string[]} the CQL for people who run it themselves
+	 */
+	schemaStatements(options) {
+		return schemaStatements({ ...this.#tables(), ...options })
+	}
+
+	#tables() {
+		const { keyspace, contextTableName, statusTableName } = this
+		return { keyspace, contextTableName, statusTableName }
 	}
 
 	/**

@@ -31,7 +31,11 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  *
  * @typedef {object} NativeCassandra
  * @property {(table: string, runId: string) => Promise<string | null | Failure>} readContext
- * @property {(table: string, runId: string, text: string) => Promise<void | Failure>} writeContext
+ * @property {(table: string, runId: string, text: string, keepCheckpoint: boolean) => Promise<void | Failure>} writeContext
+ * @property {(table: string) => Promise<boolean | Failure>} hasEntries
+ * @property {(table: string, runId: string, keys: string[] | null) => Promise<string[] | Failure>} readKeys key, raw, ...
+ * @property {(table: string, runId: string, changes: string[]) => Promise<void | Failure>} writeKeys key, raw or "", ...
+ * @property {(planJson: string) => Promise<string | Failure>} ensureSchema JSON `{layout, statements}`
  * @property {(table: string, runId: string) => Promise<void | Failure>} touchStatus
  * @property {(table: string, runId: string, status: string, statusData: string) => Promise<void | Failure>} publishStatus
  * @property {(table: string, runId: string) => Promise<string | null | Failure>} readStatus JSON `{status, statusData}`
@@ -49,7 +53,8 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  *
  * @typedef {object} NativeModule
  * @property {new (configJson: string, onBatch: (events: BridgeEvent[]) => void) => NativeWorker} NativeWorker
- * @property {{ connect(settingsJson: string): Promise<NativeCassandra | Failure> }} NativeCassandra
+ * @property {{ connect(settingsJson: string): Promise<NativeCassandra | Failure>,
+ *   schemaStatements(planJson: string): string[] | Failure }} NativeCassandra
  * @property {{ connect(settingsJson: string): Promise<NativeRedis | Failure> }} NativeRedis
  */
 

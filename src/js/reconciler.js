@@ -4,6 +4,7 @@
 import { unwrap } from './errors.js'
 import { nativeCassandra } from './native-connections.js'
 import { checkName } from './options.js'
+import { findStalled } from './statements.js'
 
 /**
  * @typedef {{ stalledRuns: number, reconciledRuns: number, failedRuns: number }} ReconciliationStats
@@ -49,7 +50,7 @@ async function* nativePages(connection, table, beforeMs) {
  * @returns {AsyncGenerator<unknown[]>}
  */
 async function* driverPages(client, table, beforeMs) {
-	const query = `SELECT run_id FROM ${table} WHERE status = ? AND updated_at < ? ALLOW FILTERING`
+	const query = findStalled(table)
 	const params = ['running', new Date(beforeMs)]
 	let { rows, pageState } = await client.execute(query, params, { prepare: true })
 	yield rows.map((row) => row.get('run_id'))

@@ -3,6 +3,7 @@
  */
 import { unwrap } from './errors.js'
 import { nativeCassandra } from './native-connections.js'
+import { beginStatus, publishStatus, readStatus, touchStatus } from './statements.js'
 
 /**
  * @typedef {import('./js-ports.js').FinalResult} FinalResult
@@ -45,10 +46,8 @@ export class StatusTable {
 	async touch(runId) {
 		const connection = nativeCassandra(this.#client)
 		if (connection) return void (await unwrap((await connection).touchStatus(this.#name, runId)))
-		const insert = `INSERT INTO ${this.#name} (run_id, status, updated_at) VALUES (?, 'running', toTimestamp(now())) IF NOT EXISTS`
-		const update = `UPDATE ${this.#name} SET updated_at = toTimestamp(now()) WHERE run_id = ?`
-		const result = await this.#execute(insert, [runId])
-		if (!result.wasApplied()) await this.#execute(update, [runId])
+		const result = await this.#execute(beginStatus(this.#name), [runId])
+		if (!result.wasApplied()) await this.#execute(touchStatus(this.#name), [runId])
 	}
 
 	/**
@@ -61,8 +60,7 @@ export class StatusTable {
 		if (connection) {
 			return void (await unwrap((await connection).publishStatus(this.#name, runId, result.status, data)))
 		}
-		const query = `INSERT INTO ${this.#name} (run_id, status, status_data, updated_at) VALUES (?, ?, ?, toTimestamp(now()))`
-		await this.#execute(query, [runId, result.status, data])
+		await this.#execute(publishStatus(this.#name), [runId, result.status, data])
 	}
 
 	/**
@@ -79,8 +77,7 @@ export class StatusTable {
 			// Without a column of its own the status stands in the result, and a row without one is a run's first touch.
 			return { status: status ?? result?.status ?? 'running', result }
 		}
-		const query = `SELECT status, status_data FROM ${this.#name} WHERE run_id = ?`
-		const row = (await this.#execute(query, [runId])).first()
+		const row = (await this.#execute(readStatus(this.#name), [runId])).first()
 		return row ? { status: String(row.get('status')), result: parseResult(row.get('status_data')) } : undefined
 	}
 }

@@ -28,6 +28,7 @@ pub struct Document {
     slots: Vec<Option<Entry>>,
     index: HashMap<String, usize>,
     bytes: usize,
+    by_key: bool,
 }
 
 /// A stored document, split into what users own and what we keep.
@@ -70,6 +71,13 @@ fn problem(error: &serde_json::Error) -> String {
 }
 
 impl Document {
+    /// An empty one that is published in the order of its keys: a store that keeps a row per key does not know
+    /// another order, and the same outcome must have the same bytes whoever publishes it (G4).
+    #[must_use]
+    pub fn by_key() -> Self {
+        Self { by_key: true, ..Self::default() }
+    }
+
     /// Parses a stored document.
     ///
     /// # Errors
@@ -163,7 +171,11 @@ impl Document {
     pub fn assemble_visible(&self, hidden: &[String], extra: &[(&str, &str)]) -> String {
         let mut out = String::with_capacity(self.bytes + self.slots.len() * 6 + 64);
         out.push('{');
-        for (key, raw) in self.entries() {
+        let mut entries: Vec<(&str, &str)> = self.entries().collect();
+        if self.by_key {
+            entries.sort_unstable_by_key(|(key, _)| *key);
+        }
+        for (key, raw) in entries {
             if !hidden.iter().any(|name| name == key) && !extra.iter().any(|(name, _)| *name == key) {
                 push_member(&mut out, key, raw);
             }

@@ -1,6 +1,7 @@
 //! The values the kernel is told and the values it asks for. The port traits speak in them.
 
 use super::document::Entry;
+pub use super::stored::{ContextLayout, StoredContext, StoredState};
 use super::timer::Timer;
 
 /// A consumed message, undecoded.
@@ -51,22 +52,13 @@ pub struct DeadLetter {
     pub run: Option<String>,
 }
 
-/// A run's row as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredContext {
-    /// The JSON text of the cell, or `None` where the row exists with a NULL cell.
-    pub text: Option<String>,
-    /// Write time of the cell in microseconds since the epoch, where the store knows it.
-    pub write_micros: Option<i64>,
-}
-
 /// One step commit: everything that changed, as one single-partition write.
 #[derive(Debug, Clone)]
 pub struct ContextWrite {
     /// Run id, the partition key.
     pub run: String,
-    /// The whole document, for the `document` layout. Includes the reserved `_flowcraft` key.
-    pub document: String,
+    /// The whole document as the store's layout wants it ([`ContextLayout::text`]); `None` where keys are written.
+    pub document: Option<String>,
     /// The changed keys in order, last value per key (`None` deletes), raw JSON values. For layouts
     /// that write keys, and for user contexts driven through `patch`. Does not include `_flowcraft`.
     pub changes: Vec<(String, Option<String>)>,

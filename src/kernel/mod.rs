@@ -12,6 +12,7 @@ pub mod machine;
 pub mod outcome;
 pub mod partition;
 pub mod retry;
+pub mod stored;
 pub mod time;
 pub mod timer;
 pub mod timestamps;

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::kernel::effects::{ContextWrite, StoredContext};
+use crate::kernel::effects::{ContextLayout, ContextWrite, StoredContext};
 use crate::kernel::error::FlowError;
 
 /// Where the state of runs lives.
@@ -10,9 +10,13 @@ use crate::kernel::error::FlowError;
 /// timestamps); writes are idempotent; `load` sees every write that answered `Ok`.
 #[async_trait]
 pub trait ContextStore: Send + Sync + 'static {
+    /// What its writes have to carry. Asked once, at start.
+    fn layout(&self) -> ContextLayout {
+        ContextLayout::Document
+    }
     /// Reads a run; `None` when there is no row.
     async fn load(&self, run: &str) -> Result<Option<StoredContext>, FlowError>;
-    /// The write time of the run's row, microseconds, or `None` when unknown or no row. Cheaper than `load`.
+    /// The newest write time of the run, microseconds, or `None` when unknown or no row. Cheaper than `load`.
     async fn write_micros(&self, run: &str) -> Result<Option<i64>, FlowError>;
     /// Writes one step.
     async fn write(&self, write: &ContextWrite) -> Result<(), FlowError>;

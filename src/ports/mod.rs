@@ -17,4 +17,4 @@ pub use job_log::{Delivered, JobSink, JobSource, SendDone, SourceEvent, SourceHa
 pub use status_store::StatusStore;
 pub use timer_store::TimerStore;
 
-pub use crate::kernel::effects::{ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
+pub use crate::kernel::effects::{ContextLayout, ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, StoredState, ToSession};

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowcraft_kafka_adapter::backends::cassandra::{CassandraSettings, CassandraStores, StandaloneTables};
+use flowcraft_kafka_adapter::backends::schema_plan::SchemaPlan;
 use flowcraft_kafka_adapter::backends::tables::Tables;
+use flowcraft_kafka_adapter::kernel::document::Document;
 use flowcraft_kafka_adapter::kernel::error::{Code, FlowError};
-use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore};
+use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore, StoredContext};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::value::CqlTimestamp;
@@ -18,6 +20,8 @@ use super::status_store::{Row, Statuses, status_store_suite};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONTEXTS: &str = "contexts (run_id text PRIMARY KEY, context_data text)";
+const BESIDE: &str = "contexts (run_id text PRIMARY KEY, context_data text, checkpoint text)";
+const ENTRIES: &str = "contexts (run_id text, key text, value text, PRIMARY KEY (run_id, key))";
 const STATUSES: &str = "statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)";
 
 /// A keyspace of its own.
@@ -53,11 +57,24 @@ impl Keyspace {
     }
 }
 
-async fn contexts() -> Option<Arc<dyn ContextStore>> {
-    Some(Keyspace::full().await?.stores().await.unwrap().context)
+async fn contexts(table: &str) -> Option<Arc<dyn ContextStore>> {
+    Some(Keyspace::with(&[table, STATUSES]).await?.stores().await.unwrap().context)
 }
 
-context_store_suite!(contexts());
+mod document {
+    use super::*;
+    context_store_suite!(contexts(CONTEXTS));
+}
+
+mod document_and_checkpoint {
+    use super::*;
+    context_store_suite!(contexts(BESIDE));
+}
+
+mod entries {
+    use super::*;
+    context_store_suite!(contexts(ENTRIES));
+}
 
 struct Published {
     keyspace: Keyspace,
@@ -87,7 +104,7 @@ async fn statuses() -> Option<Arc<dyn Statuses>> {
 status_store_suite!(statuses());
 
 fn step(run: &str, document: String, timestamp_micros: i64) -> ContextWrite {
-    ContextWrite { run: run.into(), document, changes: Vec::new(), checkpoint: "{}".into(), timestamp_micros }
+    ContextWrite { run: run.into(), document: Some(document), changes: Vec::new(), checkpoint: "{}".into(), timestamp_micros }
 }
 
 #[tokio::test]
@@ -132,7 +149,9 @@ async fn each_schema_error_carries_the_statement_that_mends_it() {
 #[tokio::test]
 async fn tables_of_another_shape_are_refused() {
     for (contexts, statuses) in [
-        ("contexts (run_id text, key text, value text, PRIMARY KEY (run_id, key))", STATUSES),
+        ("contexts (run_id text, key text, value blob, PRIMARY KEY (run_id, key))", STATUSES),
+        ("contexts (run_id text, key text, part int, value text, PRIMARY KEY (run_id, key, part))", STATUSES),
+        ("contexts (run_id text, key text, value text, PRIMARY KEY ((run_id, key)))", STATUSES),
         ("contexts (run_id uuid PRIMARY KEY, context_data text)", STATUSES),
         (CONTEXTS, "statuses (run_id text PRIMARY KEY, status int)"),
         (CONTEXTS, "statuses (id text PRIMARY KEY, status text)"),
@@ -141,6 +160,188 @@ async fn tables_of_another_shape_are_refused() {
         let error = keyspace.stores().await.err().unwrap();
         assert_eq!(error.code(), Code::SchemaUnknown, "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_table_of_unknown_layout_is_refused_with_both_that_would_work() {
+    let Some(keyspace) = Keyspace::with(&["contexts (id text PRIMARY KEY)", STATUSES]).await else { return };
+    let Err(FlowError::SchemaUnknown { statement, .. }) = keyspace.stores().await else { panic!("not refused") };
+    let statements: Vec<&str> = statement.split(", or ").collect();
+    assert_eq!(statements.len(), 2, "{statement}");
+    for statement in statements {
+        keyspace.session.query_unpaged(format!("DROP TABLE {}.contexts", keyspace.name), ()).await.unwrap();
+        keyspace.session.query_unpaged(statement, ()).await.unwrap();
+        assert!(keyspace.stores().await.is_ok(), "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_moves_from_the_text_to_its_column() {
+    let Some(keyspace) = Keyspace::full().await else { return };
+    let began = std::time::Instant::now();
+    let old = keyspace.stores().await.unwrap().context;
+    old.write(&step("r", r#"{"a":1,"_flowcraft":{"v":1}}"#.into(), 1_000)).await.unwrap();
+    keyspace.session.query_unpaged(format!("ALTER TABLE {}.contexts ADD checkpoint text", keyspace.name), ()).await.unwrap();
+    let new = keyspace.stores().await.unwrap().context;
+    assert_eq!(new.load("r").await.unwrap().unwrap().read().unwrap().checkpoint.as_deref(), Some("{\"v\":1}"));
+
+    let document = new.layout().text(&Document::parse(r#"{"a":2}"#).unwrap().document, "{\"v\":2}");
+    let write = ContextWrite { run: "r".into(), document, changes: Vec::new(), checkpoint: "{\"v\":2}".into(), timestamp_micros: 2_000 };
+    new.write(&write).await.unwrap();
+    let query = format!("SELECT context_data, checkpoint FROM {}.contexts", keyspace.name);
+    let rows = keyspace.session.query_unpaged(query, ()).await.unwrap().into_rows_result().unwrap();
+    assert_eq!(rows.single_row::<(String, String)>().unwrap(), (r#"{"a":2}"#.into(), r#"{"v":2}"#.into()));
+
+    // A worker that started before the column was there finds the checkpoint all the same, and keeps both in step.
+    let found = loop {
+        let found = old.load("r").await.unwrap().unwrap();
+        if found.clone().read().unwrap().checkpoint.is_some() {
+            break found;
+        }
+        assert!(began.elapsed() < PATIENCE, "it never looks again");
+    };
+    assert_eq!(found.clone().read().unwrap().checkpoint.as_deref(), Some("{\"v\":2}"));
+    let text = old.layout().text(&found.read().unwrap().document, "{\"v\":3}");
+    old.write(&ContextWrite { document: text, checkpoint: "{\"v\":3}".into(), timestamp_micros: 3_000, ..write }).await.unwrap();
+    assert_eq!(new.load("r").await.unwrap().unwrap().read().unwrap().checkpoint.as_deref(), Some("{\"v\":3}"));
+}
+
+#[tokio::test]
+async fn a_client_keeps_the_checkpoint_wherever_it_stands() {
+    let Some(keyspace) = Keyspace::with(&[BESIDE, STATUSES]).await else { return };
+    let (stores, tables) = (keyspace.stores().await.unwrap(), keyspace.tables().await);
+    let table = format!("{}.contexts", keyspace.name);
+    let checkpoint_of = async |run: &str| stores.context.load(run).await.unwrap().unwrap().read().unwrap().checkpoint;
+    // In the text only, as a worker of before left it.
+    stores.context.write(&step("r", "{\"a\":1}".into(), 1_000)).await.unwrap();
+    keyspace.session.query_unpaged(format!("DELETE checkpoint FROM {table} WHERE run_id = 'r'"), ()).await.unwrap();
+    keyspace.session.query_unpaged(format!("UPDATE {table} SET context_data = '{{\"a\":1,\"_flowcraft\":{{\"v\":1}}}}' WHERE run_id = 'r'"), ()).await.unwrap();
+    let text = tables.read_context(&table, "r").await.unwrap().unwrap();
+    tables.write_context(&table, "r", &text.replace("\"a\":1", "\"a\":2"), true).await.unwrap();
+    assert_eq!(checkpoint_of("r").await.as_deref(), Some("{\"v\":1}"));
+    // In the column: what the engine writes through a client's object goes there, what a client puts back does not.
+    tables.write_context(&table, "r", r#"{"a":3,"_flowcraft":{"v":2}}"#, false).await.unwrap();
+    tables.write_context(&table, "r", r#"{"a":4,"_flowcraft":{"v":1}}"#, true).await.unwrap();
+    assert_eq!(checkpoint_of("r").await.as_deref(), Some("{\"v\":2}"));
+    assert_eq!(tables.read_context(&table, "r").await.unwrap().as_deref(), Some(r#"{"a":4,"_flowcraft":{"v":2}}"#));
+}
+
+#[tokio::test]
+async fn many_pages_of_keys_are_one_run() {
+    let Some(keyspace) = Keyspace::with(&[ENTRIES, STATUSES]).await else { return };
+    let (store, tables) = (keyspace.stores().await.unwrap().context, keyspace.tables().await);
+    let table = format!("{}.contexts", keyspace.name);
+    let changes: Vec<_> = (0..2_500).map(|number| (format!("k{number:04}"), Some(number.to_string()))).collect();
+    let write = ContextWrite { run: "r".into(), document: None, changes, checkpoint: "{\"v\":1}".into(), timestamp_micros: 7 };
+    store.write(&write).await.unwrap();
+    let found = store.load("r").await.unwrap().unwrap();
+    assert_eq!(found.write_micros, Some(7));
+    assert_eq!(found.read().unwrap().document.entries().count(), 2_500);
+    let named = Some((0..250).map(|number| format!("k{:04}", number * 11)).collect());
+    let picked = tables.read_keys(&table, "r", named).await.unwrap();
+    assert_eq!(picked.len(), 228, "those that are not there are left out");
+    assert!(picked.contains(&("k2497".into(), "2497".into())));
+}
+
+#[tokio::test]
+async fn a_key_is_written_over_what_stands_there_whatever_the_clocks() {
+    let Some(keyspace) = Keyspace::with(&[ENTRIES, STATUSES]).await else { return };
+    let (store, tables) = (keyspace.stores().await.unwrap().context, keyspace.tables().await);
+    let table = format!("{}.contexts", keyspace.name);
+    let ahead = 1_000_000 * (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64 + 365 * 86_400);
+    let changes = vec![("a".into(), Some("1".into())), ("b".into(), Some("1".into()))];
+    store.write(&ContextWrite { run: "r".into(), document: None, changes, checkpoint: "{}".into(), timestamp_micros: ahead }).await.unwrap();
+    tables.write_keys(&table, "r", vec![("a".into(), Some("2".into()))]).await.unwrap();
+    tables.write_keys(&table, "r", vec![("b".into(), None)]).await.unwrap();
+    let found = tables.read_keys(&table, "r", None).await.unwrap();
+    assert_eq!(found, [("_flowcraft".into(), "{}".into()), ("a".into(), "2".into())]);
+    assert!(!tables.has_entries(&format!("{}.missing", keyspace.name)).await.err().unwrap().retryable());
+}
+
+fn plan(keyspace: &str, more: serde_json::Value) -> SchemaPlan {
+    let mut plan = serde_json::json!({ "keyspace": keyspace, "contextTable": "contexts", "statusTable": "statuses" });
+    plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(plan).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_at_once_make_one_schema_and_nobody_needs_a_statement_after_it() {
+    let Some(own) = Keyspace::with(&[]).await else { return };
+    for layout in ["document", "entries"] {
+        let name = unique("made");
+        let wanted = plan(&name, serde_json::json!({ "layout": layout, "replication": { "class": "SimpleStrategy", "replication_factor": 1 } }));
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let (settings, wanted) = (own.settings.clone(), wanted.clone());
+                tokio::spawn(async move { StandaloneTables::connect(&settings, PATIENCE).await.unwrap().ensure_schema(&wanted).await })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(serde_json::to_value(task.await.unwrap().unwrap()).unwrap()["layout"], layout);
+        }
+        assert!(own.tables().await.ensure_schema(&wanted).await.unwrap().statements.is_empty());
+        let stores = CassandraStores::connect(&own.settings, &name, "contexts", "statuses", PATIENCE).await.unwrap();
+        assert_eq!(stores.warnings, Vec::<String>::new());
+        for table in ["statuses_due", "statuses_leases"] {
+            own.session.query_unpaged(format!("SELECT * FROM {name}.{table}"), ()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn documented_tables_are_upgraded_and_keep_their_rows() {
+    for (statuses, added) in [("statuses (run_id text PRIMARY KEY, status_data text, updated_at timestamp)", "status"), (STATUSES, "")] {
+        let Some(keyspace) = Keyspace::with(&[CONTEXTS, statuses]).await else { return };
+        let before = keyspace.stores().await.unwrap().context;
+        before.write(&step("r", r#"{"a":1,"_flowcraft":{"v":1}}"#.into(), 1_000)).await.unwrap();
+        let made = keyspace.tables().await.ensure_schema(&plan(&keyspace.name, serde_json::json!({}))).await.unwrap();
+        assert!(made.statements[0].ends_with("ADD checkpoint text"), "{:?}", made.statements);
+        assert_eq!(made.statements.len(), if added.is_empty() { 3 } else { 4 }, "{:?}", made.statements);
+        let stores = keyspace.stores().await.unwrap();
+        assert_eq!(stores.warnings, Vec::<String>::new());
+        assert_eq!(stores.context.load("r").await.unwrap().unwrap().read().unwrap().checkpoint.as_deref(), Some("{\"v\":1}"));
+    }
+}
+
+#[tokio::test]
+async fn a_table_keeps_its_layout_and_one_of_another_shape_is_left_alone() {
+    let Some(keyspace) = Keyspace::full().await else { return };
+    let error = keyspace.tables().await.ensure_schema(&plan(&keyspace.name, serde_json::json!({ "layout": "entries" }))).await.err().unwrap();
+    assert!(error.to_string().starts_with("options.layout:"), "{error}");
+    for bad in ["contexts (id text PRIMARY KEY)", "statuses (run_id text PRIMARY KEY, status int)", "statuses_due (id text PRIMARY KEY)"] {
+        let Some(keyspace) = Keyspace::with(&[bad]).await else { return };
+        let error = keyspace.tables().await.ensure_schema(&plan(&keyspace.name, serde_json::json!({}))).await.err().unwrap();
+        assert_eq!(error.code(), Code::SchemaUnknown, "{bad}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn rows_of_ended_runs_expire_and_others_do_not() {
+    let Some(keyspace) = Keyspace::full().await else { return };
+    let comment = format!("ALTER TABLE {}.statuses WITH comment = 'of team A'", keyspace.name);
+    keyspace.session.query_unpaged(comment, ()).await.unwrap();
+    for (seconds, life) in [(0, None), (1_000, Some(1_000)), (0, None)] {
+        keyspace.tables().await.ensure_schema(&plan(&keyspace.name, serde_json::json!({ "ttlSeconds": seconds }))).await.unwrap();
+        let statuses = keyspace.stores().await.unwrap().status;
+        let again = keyspace.tables().await.ensure_schema(&plan(&keyspace.name, serde_json::json!({}))).await.unwrap();
+        assert!(again.statements.is_empty(), "{:?}", again.statements);
+        let now = 1_000 * i64::from(seconds + 1);
+        for (run, status) in [("ended", "completed"), ("waits", "awaiting")] {
+            statuses.touch(run, now).await.unwrap();
+            let record = StatusRecord { run: run.into(), status: status.into(), status_data: "{}".into(), timestamp_micros: now + 1 };
+            statuses.publish(&record).await.unwrap();
+        }
+        if seconds > 0 {
+            assert_eq!(ttl(&keyspace, "waits").await, None);
+            assert!(ttl(&keyspace, "ended").await.is_some_and(|left| left > 900 && Some(left) <= life));
+        }
+    }
+}
+
+async fn ttl(keyspace: &Keyspace, run: &str) -> Option<i32> {
+    let text = format!("SELECT TTL(status_data) FROM {}.statuses WHERE run_id = ?", keyspace.name);
+    let rows = keyspace.session.query_unpaged(text, (run,)).await.unwrap().into_rows_result().unwrap();
+    rows.single_row::<(Option<i32>,)>().unwrap().0
 }
 
 #[tokio::test]
@@ -155,10 +356,10 @@ async fn a_null_cell_and_the_driver_default_timestamp_are_told_as_they_are() {
     let stores = keyspace.stores().await.unwrap();
     keyspace.session.query_unpaged(format!("INSERT INTO {}.contexts (run_id, context_data) VALUES ('r', null)", keyspace.name), ()).await.unwrap();
     let found = stores.context.load("r").await.unwrap().unwrap();
-    assert_eq!((found.text, found.write_micros), (None, None));
+    assert_eq!(found, StoredContext::document(None, None));
     keyspace.session.query_unpaged(format!("INSERT INTO {}.contexts (run_id, context_data) VALUES ('r', '')", keyspace.name), ()).await.unwrap();
     let found = stores.context.load("r").await.unwrap().unwrap();
-    assert_eq!(found.text.as_deref(), Some(""));
+    assert_eq!(found.state, StoredContext::document(Some(String::new()), None).state);
     assert!(found.write_micros.unwrap() > 1_700_000_000_000_000);
 }
 
@@ -183,7 +384,7 @@ async fn a_standalone_write_wins_over_what_was_read() {
     stores.context.write(&step("r", "{\"a\":1}".into(), ahead)).await.unwrap();
     assert_eq!(tables.read_context(&table, "r").await.unwrap().as_deref(), Some("{\"a\":1}"));
     for text in ["{\"a\":2}", "{\"a\":3}"] {
-        tables.write_context(&table, "r", text).await.unwrap();
+        tables.write_context(&table, "r", text, true).await.unwrap();
         assert_eq!(tables.read_context(&table, "r").await.unwrap().as_deref(), Some(text));
     }
     assert!(tables.read_context("no_dot", "r").await.is_err());

@@ -1,59 +1,99 @@
-//! What every context store promises (`ContextStore`).
+//! What every context store promises (`ContextStore`), whatever its layout.
 
 use std::sync::Arc;
 
-use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StoredContext};
+use flowcraft_kafka_adapter::kernel::document::Document;
+use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite};
 
-fn step(run: &str, text: &str, timestamp_micros: i64) -> ContextWrite {
-    ContextWrite { run: run.into(), document: text.into(), changes: vec![("a".into(), Some("1".into()))], checkpoint: "{}".into(), timestamp_micros }
+/// A step of a run that holds nothing but what it writes.
+fn step(store: &dyn ContextStore, run: &str, keys: &[(&str, &str)], timestamp_micros: i64) -> ContextWrite {
+    let checkpoint = format!("{{\"at\":{timestamp_micros}}}");
+    let mut document = Document::default();
+    keys.iter().for_each(|(key, raw)| document.set((*key).into(), (*raw).into()));
+    ContextWrite {
+        run: run.into(),
+        document: store.layout().text(&document, &checkpoint),
+        changes: keys.iter().map(|(key, raw)| ((*key).into(), Some((*raw).into()))).collect(),
+        checkpoint,
+        timestamp_micros,
+    }
+}
+
+/// A run as a text with its checkpoint, its keys in order.
+async fn text(store: &dyn ContextStore, run: &str) -> Option<String> {
+    let stored = store.load(run).await.unwrap()?.read().unwrap();
+    let mut sorted = Document::default();
+    let mut entries: Vec<_> = stored.document.entries().collect();
+    entries.sort_unstable();
+    entries.into_iter().for_each(|(key, raw)| sorted.set(key.into(), raw.into()));
+    Some(sorted.assemble(stored.checkpoint.as_deref()))
+}
+
+async fn micros(store: &dyn ContextStore, run: &str) -> Option<i64> {
+    let loaded = store.load(run).await.unwrap().and_then(|stored| stored.write_micros);
+    assert_eq!(store.write_micros(run).await.unwrap(), loaded);
+    loaded
 }
 
 pub async fn a_write_is_seen_by_the_next_read(store: Arc<dyn ContextStore>) {
-    assert_eq!(store.load("r").await.unwrap(), None);
-    assert_eq!(store.write_micros("r").await.unwrap(), None);
-    let text = r#"{"a":1,"ü":"\"","_flowcraft":{}}"#;
-    store.write(&step("r", text, 5_000_001)).await.unwrap();
-    assert_eq!(store.load("r").await.unwrap(), Some(StoredContext { text: Some(text.into()), write_micros: Some(5_000_001) }));
-    assert_eq!(store.write_micros("r").await.unwrap(), Some(5_000_001));
-    assert_eq!(store.load("other").await.unwrap(), None);
+    assert_eq!((text(&*store, "r").await, micros(&*store, "r").await), (None, None));
+    store.write(&step(&*store, "r", &[("a", "1"), ("ü", "\"\\\"\"")], 5_000_001)).await.unwrap();
+    assert_eq!(text(&*store, "r").await.as_deref(), Some(r#"{"a":1,"ü":"\"","_flowcraft":{"at":5000001}}"#));
+    assert_eq!(micros(&*store, "r").await, Some(5_000_001));
+    assert_eq!(text(&*store, "other").await, None);
+}
+
+pub async fn a_key_that_is_deleted_is_gone(store: Arc<dyn ContextStore>) {
+    store.write(&step(&*store, "r", &[("a", "1"), ("b", "2")], 1_000)).await.unwrap();
+    let mut next = step(&*store, "r", &[("b", "3")], 2_000);
+    next.changes.push(("a".into(), None));
+    store.write(&next).await.unwrap();
+    assert_eq!(text(&*store, "r").await.as_deref(), Some(r#"{"b":3,"_flowcraft":{"at":2000}}"#));
 }
 
 pub async fn an_older_write_never_replaces_a_newer_one(store: Arc<dyn ContextStore>) {
-    store.write(&step("r", "{\"v\":2}", 2_000)).await.unwrap();
-    store.write(&step("r", "{\"v\":1}", 1_000)).await.unwrap();
-    assert_eq!(store.load("r").await.unwrap().unwrap().text.as_deref(), Some("{\"v\":2}"));
-    store.write(&step("r", "{\"v\":3}", 3_000)).await.unwrap();
-    assert_eq!(store.load("r").await.unwrap().unwrap().write_micros, Some(3_000));
+    store.write(&step(&*store, "r", &[("v", "2")], 2_000)).await.unwrap();
+    store.write(&step(&*store, "r", &[("v", "1")], 1_000)).await.unwrap();
+    assert_eq!(text(&*store, "r").await.as_deref(), Some(r#"{"v":2,"_flowcraft":{"at":2000}}"#));
+    store.write(&step(&*store, "r", &[("v", "3")], 3_000)).await.unwrap();
+    assert_eq!(micros(&*store, "r").await, Some(3_000));
 }
 
 pub async fn a_repeated_write_changes_nothing(store: Arc<dyn ContextStore>) {
     for _ in 0..3 {
-        store.write(&step("r", "{\"v\":1}", 1_000)).await.unwrap();
+        store.write(&step(&*store, "r", &[("v", "1")], 1_000)).await.unwrap();
     }
-    assert_eq!(store.load("r").await.unwrap(), Some(StoredContext { text: Some("{\"v\":1}".into()), write_micros: Some(1_000) }));
+    assert_eq!(text(&*store, "r").await.as_deref(), Some(r#"{"v":1,"_flowcraft":{"at":1000}}"#));
+    assert_eq!(micros(&*store, "r").await, Some(1_000));
+}
+
+pub async fn a_step_without_changes_still_writes_its_checkpoint(store: Arc<dyn ContextStore>) {
+    store.write(&step(&*store, "r", &[], 1_000)).await.unwrap();
+    assert_eq!(text(&*store, "r").await.as_deref(), Some(r#"{"_flowcraft":{"at":1000}}"#));
 }
 
 pub async fn a_megabyte_and_many_runs_at_once_are_fine(store: Arc<dyn ContextStore>) {
-    let big = format!("{{\"x\":\"{}\"}}", "y".repeat(1 << 20));
-    store.write(&step("big", &big, 1)).await.unwrap();
-    assert_eq!(store.load("big").await.unwrap().unwrap().text, Some(big));
+    let big = format!("\"{}\"", "y".repeat(1 << 20));
+    store.write(&step(&*store, "big", &[("x", &big)], 1)).await.unwrap();
+    assert_eq!(text(&*store, "big").await, Some(format!(r#"{{"x":{big},"_flowcraft":{{"at":1}}}}"#)));
     let writes: Vec<_> = (0..200)
         .map(|number| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { store.write(&step(&format!("r{number}"), &format!("{{\"n\":{number}}}"), 10)).await })
+            tokio::spawn(async move { store.write(&step(&*store, &format!("r{number}"), &[("n", &number.to_string())], 10)).await })
         })
         .collect();
     for write in writes {
         write.await.unwrap().unwrap();
     }
-    assert_eq!(store.load("r123").await.unwrap().unwrap().text.as_deref(), Some("{\"n\":123}"));
+    assert_eq!(text(&*store, "r123").await.as_deref(), Some(r#"{"n":123,"_flowcraft":{"at":10}}"#));
 }
 
 /// Every scenario as a test of one implementation.
 macro_rules! context_store_suite {
     ($store:expr) => {
         $crate::ports::context_store::context_store_suite!($store;
-            a_write_is_seen_by_the_next_read, an_older_write_never_replaces_a_newer_one, a_repeated_write_changes_nothing,
+            a_write_is_seen_by_the_next_read, a_key_that_is_deleted_is_gone, an_older_write_never_replaces_a_newer_one,
+            a_repeated_write_changes_nothing, a_step_without_changes_still_writes_its_checkpoint,
             a_megabyte_and_many_runs_at_once_are_fine);
     };
     ($store:expr; $($name:ident),+) => {$(

@@ -1,6 +1,8 @@
 //! Context and status rows in Apache Cassandra, through the scylla driver.
 
 mod context_store;
+mod ensure;
+mod entries_store;
 mod errors;
 mod schema;
 mod session;
@@ -13,12 +15,13 @@ mod timers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use ensure::schema_statements;
 pub use schema::StatusColumns;
 pub use settings::CassandraSettings;
 pub use standalone::StandaloneTables;
 
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, StatusStore, TimerStore};
+use crate::ports::{ContextLayout, ContextStore, StatusStore, TimerStore};
 
 /// Both stores of a worker, on one session.
 pub struct CassandraStores {
@@ -50,8 +53,10 @@ impl CassandraStores {
 pub async fn connect_contexts(settings: &CassandraSettings, keyspace: &str, table: &str, patience: Duration) -> Result<Arc<dyn ContextStore>, FlowError> {
     let name = schema::TableName::new(keyspace, table, "contextTableName")?;
     let session = session::shared(settings, Instant::now() + patience).await?;
-    schema::inspect_context(&session, &name).await?;
-    Ok(Arc::new(context_store::CassandraContexts::prepare(session, &name).await?))
+    Ok(match schema::inspect_context(&session, &name).await? {
+        ContextLayout::Entries => Arc::new(entries_store::CassandraEntries::prepare(session, &name).await?),
+        layout => Arc::new(context_store::CassandraContexts::prepare(session, &name, layout).await?),
+    })
 }
 
 /// The status table alone, with what it lacks.
@@ -67,7 +72,7 @@ pub async fn connect_statuses(
     let name = schema::TableName::new(keyspace, table, "statusTableName")?;
     let session = session::shared(settings, Instant::now() + patience).await?;
     let found = schema::inspect_status(&session, &name).await?;
-    let store = status_store::CassandraStatuses::prepare(session, &name, found.columns).await?;
+    let store = status_store::CassandraStatuses::prepare(session, &name, &found).await?;
     Ok((Arc::new(store), found.warnings))
 }
 

@@ -4,10 +4,16 @@ use std::fmt;
 
 use super::session::SharedSession;
 use super::{errors, statements};
+use crate::kernel::effects::ContextLayout;
 use crate::kernel::error::FlowError;
 
 /// Longest keyspace or table name that Cassandra accepts.
 const MAX_NAME: usize = 48;
+/// What stands before the seconds in the comment of a status table whose rows of ended runs expire.
+const LIFE_MARK: &str = "flowcraft.ttlSeconds=";
+
+/// For the error about a missing keyspace; users choose their own.
+pub(super) const EXAMPLE_REPLICATION: &str = "{'class': 'NetworkTopologyStrategy', 'replication_factor': 3}";
 
 /// `keyspace.table`, both plain identifiers, so that they can stand in a statement as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,9 +40,12 @@ impl TableName {
         Self::new(keyspace, table, "tableName")
     }
 
-    /// The table of timers that belongs to this status table.
-    pub(super) fn timers(&self) -> Self {
-        Self { keyspace: self.keyspace.clone(), table: format!("{}_due", self.table) }
+    /// A table of ours beside this one.
+    ///
+    /// # Errors
+    /// `Option` naming the option whose value leaves no room for the ending.
+    pub(super) fn beside(&self, ending: &str, table_option: &str) -> Result<Self, FlowError> {
+        Self::new(&self.keyspace, &format!("{}{ending}", self.table), table_option)
     }
 
     pub(super) fn keyspace(&self) -> &str {
@@ -81,27 +90,35 @@ pub struct StatusColumns {
 /// What was found.
 pub(super) struct Inspection {
     pub(super) columns: StatusColumns,
+    /// How long rows of ended runs live, in seconds; `None` for ever.
+    pub(super) life: Option<i32>,
     pub(super) warnings: Vec<String>,
 }
 
-struct Column {
+pub(super) struct Column {
     name: String,
     kind: String,
     cql_type: String,
 }
 
-/// Looks at the context table.
+/// Looks at the context table, and finds its layout.
 ///
 /// # Errors
 /// `SchemaMissing` for a missing keyspace or table, `SchemaUnknown` for one that cannot be worked with,
 /// `Store` when the question failed.
-pub(super) async fn inspect_context(session: &SharedSession, context: &TableName) -> Result<(), FlowError> {
-    let example = statements::example_context_table(context);
+pub(super) async fn inspect_context(session: &SharedSession, context: &TableName) -> Result<ContextLayout, FlowError> {
     check_keyspace(session, context.keyspace()).await?;
-    if is_document(&columns(session, context, example.clone()).await?) {
-        return Ok(());
+    let found = columns(session, context).await?;
+    if found.is_empty() {
+        return Err(missing(context, statements::create_contexts(context, ContextLayout::Document)));
     }
-    Err(unknown(context, example))
+    context_layout(&found).ok_or_else(|| unknown_contexts(context))
+}
+
+/// The error about a context table that is neither of the two.
+pub(super) fn unknown_contexts(context: &TableName) -> FlowError {
+    let [document, entries] = [ContextLayout::Document, ContextLayout::Entries].map(|layout| statements::create_contexts(context, layout));
+    unknown(context, format!("{document}, or {entries}"))
 }
 
 /// Looks at the status table.
@@ -110,9 +127,13 @@ pub(super) async fn inspect_context(session: &SharedSession, context: &TableName
 /// As [`inspect_context`].
 pub(super) async fn inspect_status(session: &SharedSession, status: &TableName) -> Result<Inspection, FlowError> {
     check_keyspace(session, status.keyspace()).await?;
-    let found = columns(session, status, statements::example_status_table(status)).await?;
-    let columns = status_columns(&found).ok_or_else(|| unknown(status, statements::example_status_table(status)))?;
-    Ok(Inspection { columns, warnings: warnings(status, columns) })
+    let found = columns(session, status).await?;
+    if found.is_empty() {
+        return Err(missing(status, statements::create_statuses(status)));
+    }
+    let columns = status_columns(&found).ok_or_else(|| unknown(status, statements::create_statuses(status)))?;
+    let life = life_in(&comment(session, status).await?);
+    Ok(Inspection { columns, life, warnings: warnings(status, columns) })
 }
 
 /// Looks for the table of timers beside the status table.
@@ -120,61 +141,110 @@ pub(super) async fn inspect_status(session: &SharedSession, status: &TableName) 
 /// # Errors
 /// What nodes that need a timer are told, with the statement that makes the table; or `Store` when the question failed.
 pub(super) async fn inspect_timers(session: &SharedSession, timers: &TableName) -> Result<Result<(), String>, FlowError> {
-    let example = statements::example_timer_table(timers);
-    match columns(session, timers, example.clone()).await {
-        Ok(found) => {
-            const NEEDED: [&str; 7] = ["topic", "shard", "bucket", "due_at", "run_id", "node_id", "visit"];
-            let usable = NEEDED.iter().all(|name| found.iter().any(|column| column.name == *name));
-            Ok(usable.then_some(()).ok_or_else(|| format!("table \"{timers}\" is not the table of timers. Drop it, and create it with: {example}")))
-        }
-        Err(FlowError::SchemaMissing { .. }) => {
-            Ok(Err(format!("table \"{timers}\" is missing: nodes that sleep, and retries that survive a restart, fail without it. Create it with: {example}")))
-        }
-        Err(error) => Err(error),
+    const NEEDED: [&str; 7] = ["topic", "shard", "bucket", "due_at", "run_id", "node_id", "visit"];
+    let example = plain(&statements::create_due(timers));
+    let found = columns(session, timers).await?;
+    if found.is_empty() {
+        return Ok(Err(format!(
+            "table \"{timers}\" is missing: nodes that sleep, and retries that survive a restart, fail without it. Create it with: {example}"
+        )));
     }
+    let usable = NEEDED.iter().all(|name| found.iter().any(|column| column.name == *name));
+    Ok(usable.then_some(()).ok_or_else(|| format!("table \"{timers}\" is not the table of timers. Drop it, and create it with: {example}")))
 }
 
-fn unknown(table: &TableName, statement: String) -> FlowError {
-    FlowError::SchemaUnknown { what: format!("table \"{table}\""), statement }
+fn missing(table: &TableName, statement: String) -> FlowError {
+    FlowError::SchemaMissing { what: format!("table \"{table}\""), statement: plain(&statement) }
+}
+
+/// A statement as a person would write it who knows what is missing.
+fn plain(statement: &str) -> String {
+    statement.replace("IF NOT EXISTS ", "")
+}
+
+pub(super) fn unknown(table: &TableName, statement: String) -> FlowError {
+    FlowError::SchemaUnknown { what: format!("table \"{table}\""), statement: plain(&statement) }
 }
 
 async fn check_keyspace(session: &SharedSession, keyspace: &str) -> Result<(), FlowError> {
+    if has_keyspace(session, keyspace).await? {
+        return Ok(());
+    }
+    let statement = statements::create_keyspace(keyspace, EXAMPLE_REPLICATION);
+    Err(FlowError::SchemaMissing { what: format!("keyspace \"{keyspace}\""), statement: plain(&statement) })
+}
+
+pub(super) async fn has_keyspace(session: &SharedSession, keyspace: &str) -> Result<bool, FlowError> {
     const OPERATION: &str = "looking up the keyspace";
     let answer = session.driver.query_unpaged(statements::FIND_KEYSPACE, (keyspace.to_ascii_lowercase(),)).await;
     let rows = answer.map_err(|error| errors::store(OPERATION, &error))?.into_rows_result().map_err(|error| errors::unexpected(OPERATION, error))?;
-    if rows.rows_num() > 0 {
-        return Ok(());
-    }
-    Err(FlowError::SchemaMissing { what: format!("keyspace \"{keyspace}\""), statement: statements::example_keyspace(keyspace) })
+    Ok(rows.rows_num() > 0)
 }
 
-async fn columns(session: &SharedSession, table: &TableName, statement: String) -> Result<Vec<Column>, FlowError> {
+/// The columns of a table; a table that does not exist has none.
+pub(super) async fn columns(session: &SharedSession, table: &TableName) -> Result<Vec<Column>, FlowError> {
     let operation = format!("looking up the columns of {table}");
     let answer = session.driver.query_unpaged(statements::FIND_COLUMNS, table.stored()).await;
     let rows = answer.map_err(|error| errors::store(&operation, &error))?.into_rows_result().map_err(|error| errors::unexpected(&operation, error))?;
     let rows = rows.rows::<(String, String, String)>().map_err(|error| errors::unexpected(&operation, error))?;
     let found: Result<Vec<_>, _> = rows.map(|row| row.map(|(name, kind, cql_type)| Column { name, kind, cql_type })).collect();
-    let found = found.map_err(|error| errors::unexpected(&operation, error))?;
-    if found.is_empty() {
-        return Err(FlowError::SchemaMissing { what: format!("table \"{table}\""), statement });
+    found.map_err(|error| errors::unexpected(&operation, error))
+}
+
+/// The comment of a table; empty where there is none.
+pub(super) async fn comment(session: &SharedSession, table: &TableName) -> Result<String, FlowError> {
+    let operation = format!("looking up the comment of {table}");
+    let answer = session.driver.query_unpaged(statements::FIND_COMMENT, table.stored()).await;
+    let rows = answer.map_err(|error| errors::store(&operation, &error))?.into_rows_result().map_err(|error| errors::unexpected(&operation, error))?;
+    let row = rows.maybe_first_row::<(Option<String>,)>().map_err(|error| errors::unexpected(&operation, error))?;
+    Ok(row.and_then(|(comment,)| comment).unwrap_or_default())
+}
+
+/// How long rows of ended runs live, by a comment.
+pub(super) fn life_in(comment: &str) -> Option<i32> {
+    let (_, behind) = comment.split_once(LIFE_MARK)?;
+    let digits = behind.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|seconds| *seconds > 0)
+}
+
+/// The comment with another life in it; what else stands in it is the user's.
+pub(super) fn comment_with_life(comment: &str, seconds: i32) -> String {
+    let mut words: Vec<&str> = comment.split_whitespace().filter(|word| !word.starts_with(LIFE_MARK)).collect();
+    let mark = format!("{LIFE_MARK}{seconds}");
+    if seconds > 0 {
+        words.push(&mark);
     }
-    Ok(found)
+    words.join(" ")
+}
+
+/// Whether exactly these columns are the key, all of them text, in this order of kinds.
+fn keyed_by(columns: &[Column], wanted: &[(&str, &str)]) -> bool {
+    let keys: Vec<&Column> = columns.iter().filter(|column| column.kind == "partition_key" || column.kind == "clustering").collect();
+    let is = |(name, kind): &(&str, &str)| keys.iter().any(|column| column.name == *name && column.kind == *kind && column.cql_type == "text");
+    keys.len() == wanted.len() && wanted.iter().all(is)
 }
 
 /// One row per run: the key is `run_id text` and nothing else.
 fn keyed_by_run(columns: &[Column]) -> bool {
-    columns
-        .iter()
-        .filter(|column| column.kind == "partition_key" || column.kind == "clustering")
-        .all(|column| column.name == "run_id" && column.cql_type == "text")
+    keyed_by(columns, &[("run_id", "partition_key")])
 }
 
-fn is_document(columns: &[Column]) -> bool {
-    keyed_by_run(columns) && columns.iter().any(|column| column.name == "context_data" && column.cql_type == "text")
+/// `None` for a table that is neither of the two.
+pub(super) fn context_layout(columns: &[Column]) -> Option<ContextLayout> {
+    let has = |name: &str| columns.iter().any(|column| column.name == name && column.kind == "regular" && column.cql_type == "text");
+    if keyed_by_run(columns) && has("context_data") {
+        return Some(if has("checkpoint") { ContextLayout::DocumentAndCheckpoint } else { ContextLayout::Document });
+    }
+    (keyed_by(columns, &[("run_id", "partition_key"), ("key", "clustering")]) && has("value")).then_some(ContextLayout::Entries)
+}
+
+/// Whether all these columns are there, with these types.
+pub(super) fn has_all(columns: &[Column], wanted: &[(&str, &str)]) -> bool {
+    wanted.iter().all(|(name, cql_type)| columns.iter().any(|column| column.name == *name && column.cql_type == *cql_type))
 }
 
 /// `None` when the table is keyed otherwise, or a column has another type than ours.
-fn status_columns(columns: &[Column]) -> Option<StatusColumns> {
+pub(super) fn status_columns(columns: &[Column]) -> Option<StatusColumns> {
     let has = |name: &str, cql_type: &str| match columns.iter().find(|column| column.name == name) {
         None => Some(false),
         Some(column) => (column.cql_type == cql_type).then_some(true),
@@ -191,9 +261,7 @@ fn warnings(table: &TableName, columns: StatusColumns) -> Vec<String> {
     ];
     let missing = wanted.into_iter().filter(|(present, ..)| !present);
     missing
-        .map(|(_, name, kind, loss)| {
-            format!("table \"{table}\" has no column \"{name}\": {loss}. Add it with: {}", statements::example_column(table, name, kind))
-        })
+        .map(|(_, name, kind, loss)| format!("table \"{table}\" has no column \"{name}\": {loss}. Add it with: {}", statements::add_column(table, name, kind)))
         .collect()
 }
 
@@ -211,6 +279,18 @@ mod tests {
         assert_eq!(TableName::qualified("Ks.T_1").unwrap().to_string(), "Ks.T_1");
         for bad in ["ks", "ks.t.x", ".t", "ks."] {
             assert!(TableName::qualified(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_life_is_kept_in_the_comment_beside_the_words_of_others() {
+        let set = comment_with_life("runs of team A", 60);
+        assert_eq!((set.as_str(), life_in(&set)), ("runs of team A flowcraft.ttlSeconds=60", Some(60)));
+        let changed = comment_with_life(&set, 7);
+        assert_eq!((changed.as_str(), life_in(&changed)), ("runs of team A flowcraft.ttlSeconds=7", Some(7)));
+        assert_eq!(comment_with_life(&changed, 0), "runs of team A");
+        for none in ["", "flowcraft.ttlSeconds=", "flowcraft.ttlSeconds=0", "flowcraft.ttlSeconds=99999999999"] {
+            assert_eq!(life_in(none), None, "{none}");
         }
     }
 }

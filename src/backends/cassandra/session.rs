@@ -24,6 +24,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// A session and what it was opened with.
 pub(super) struct SharedSession {
     pub(super) driver: Session,
+    /// As the settings name it.
+    pub(super) data_centre: Option<String>,
 }
 
 /// The runtime is part of the key: a session's tasks live and die with the runtime it was opened on.
@@ -46,7 +48,7 @@ pub(super) async fn shared(settings: &CassandraSettings, deadline: Instant) -> R
     if let Some(session) = slot.upgrade() {
         return Ok(session);
     }
-    let session = Arc::new(SharedSession { driver: open(settings, deadline).await? });
+    let session = Arc::new(SharedSession { driver: open(settings, deadline).await?, data_centre: settings.local_data_center.clone() });
     *slot = Arc::downgrade(&session);
     Ok(session)
 }

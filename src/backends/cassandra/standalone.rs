@@ -11,15 +11,19 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 
 use super::context_store::CassandraContexts;
+use super::ensure::ensure;
+use super::entries_store::CassandraEntries;
 use super::schema::{self, TableName};
 use super::session::{self, SharedSession};
 use super::settings::CassandraSettings;
 use super::status_store::CassandraStatuses;
 use super::{errors, statements};
+use crate::backends::schema_plan::{Ensured, SchemaPlan};
 use crate::backends::tables::{StalledPage, StatusSeen, Tables};
 use crate::backends::{lock, wall_micros};
+use crate::kernel::document::{Document, Entry, Stored};
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, StatusRecord, StatusStore};
+use crate::ports::{ContextLayout, ContextStore, StatusRecord, StatusStore, StoredContext, StoredState};
 
 /// Rows per page of stalled runs.
 const PAGE_ROWS: i32 = 500;
@@ -29,12 +33,19 @@ const REMEMBERED: usize = 10_000;
 /// A session and the tables used through it.
 pub struct StandaloneTables {
     session: Arc<SharedSession>,
-    contexts: Mutex<HashMap<TableName, Arc<CassandraContexts>>>,
+    contexts: Mutex<HashMap<TableName, Contexts>>,
     statuses: Mutex<HashMap<TableName, Arc<CassandraStatuses>>>,
     stalled: Mutex<HashMap<TableName, PreparedStatement>>,
     /// Write times seen by reads: a write must win over what it is based on, also when the worker's clock
     /// is ahead of ours (D5).
     seen: Mutex<HashMap<(TableName, String), i64>>,
+}
+
+/// A context table, by its layout.
+#[derive(Clone)]
+enum Contexts {
+    Documents(Arc<CassandraContexts>),
+    Entries(Arc<CassandraEntries>),
 }
 
 fn known<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
@@ -51,21 +62,39 @@ impl StandaloneTables {
         Ok(Self { session, contexts: Mutex::default(), statuses: Mutex::default(), stalled: Mutex::default(), seen: Mutex::default() })
     }
 
-    async fn contexts(&self, table: &TableName) -> Result<Arc<CassandraContexts>, FlowError> {
+    async fn contexts(&self, table: &TableName) -> Result<Contexts, FlowError> {
         if let Some(found) = known(&self.contexts, table) {
             return Ok(found);
         }
-        let prepared = Arc::new(CassandraContexts::prepare(Arc::clone(&self.session), table).await?);
-        lock(&self.contexts).insert(table.clone(), Arc::clone(&prepared));
+        let session = Arc::clone(&self.session);
+        let prepared = match schema::inspect_context(&session, table).await? {
+            ContextLayout::Entries => Contexts::Entries(Arc::new(CassandraEntries::prepare(session, table).await?)),
+            layout => Contexts::Documents(Arc::new(CassandraContexts::prepare(session, table, layout).await?)),
+        };
+        lock(&self.contexts).insert(table.clone(), prepared.clone());
         Ok(prepared)
+    }
+
+    async fn documents(&self, table: &TableName) -> Result<Arc<CassandraContexts>, FlowError> {
+        match self.contexts(table).await? {
+            Contexts::Documents(found) => Ok(found),
+            Contexts::Entries(_) => Err(wrong_layout(table)),
+        }
+    }
+
+    async fn entries(&self, table: &TableName) -> Result<Arc<CassandraEntries>, FlowError> {
+        match self.contexts(table).await? {
+            Contexts::Entries(found) => Ok(found),
+            Contexts::Documents(_) => Err(wrong_layout(table)),
+        }
     }
 
     async fn statuses(&self, table: &TableName) -> Result<Arc<CassandraStatuses>, FlowError> {
         if let Some(found) = known(&self.statuses, table) {
             return Ok(found);
         }
-        let columns = schema::inspect_status(&self.session, table).await?.columns;
-        let prepared = Arc::new(CassandraStatuses::prepare(Arc::clone(&self.session), table, columns).await?);
+        let found = schema::inspect_status(&self.session, table).await?;
+        let prepared = Arc::new(CassandraStatuses::prepare(Arc::clone(&self.session), table, &found).await?);
         lock(&self.statuses).insert(table.clone(), Arc::clone(&prepared));
         Ok(prepared)
     }
@@ -93,22 +122,75 @@ impl StandaloneTables {
     }
 }
 
+/// The glue asks for the layout first, so this is a bug of ours.
+fn wrong_layout(table: &TableName) -> FlowError {
+    FlowError::Internal { place: "context table", detail: format!("\"{table}\" has the other layout") }
+}
+
+/// Text and checkpoint of a document as one text, as the reserved key of old.
+fn whole_text(found: StoredContext) -> Option<String> {
+    let StoredState::Document { text, checkpoint } = found.state else { return None };
+    let (text, checkpoint) = (text?, checkpoint);
+    match (Document::parse(&text), checkpoint) {
+        (Ok(stored), Some(checkpoint)) => Some(stored.document.assemble(Some(&checkpoint))),
+        _ => Some(text),
+    }
+}
+
 #[async_trait]
 impl Tables for StandaloneTables {
+    async fn has_entries(&self, table: &str) -> Result<bool, FlowError> {
+        let table = TableName::qualified(table)?;
+        Ok(matches!(self.contexts(&table).await?, Contexts::Entries(_)))
+    }
+
+    async fn read_keys(&self, table: &str, run: &str, keys: Option<Vec<String>>) -> Result<Vec<Entry>, FlowError> {
+        let table = TableName::qualified(table)?;
+        let entries = self.entries(&table).await?;
+        let rows = match keys {
+            Some(keys) => entries.picked(run, &keys).await?,
+            None => entries.all(run).await?,
+        };
+        Ok(rows.into_iter().filter_map(|(key, raw)| Some((key, raw?))).collect())
+    }
+
+    async fn write_keys(&self, table: &str, run: &str, changes: Vec<(String, Option<String>)>) -> Result<(), FlowError> {
+        let table = TableName::qualified(table)?;
+        let entries = self.entries(&table).await?;
+        let keys: Vec<String> = changes.iter().map(|(key, _)| key.clone()).collect();
+        // The clock of a worker may be ahead of ours.
+        let newest = entries.newest_of(run, &keys).await?.unwrap_or(i64::MIN);
+        let micros = self.remember(table, run, |last| wall_micros().max(last.max(newest).saturating_add(1)));
+        entries.put(run, changes.iter().map(|(key, raw)| (key.as_str(), raw.as_deref())), micros).await
+    }
+
+    async fn ensure_schema(&self, plan: &SchemaPlan) -> Result<Ensured, FlowError> {
+        let ensured = ensure(&self.session, plan).await?;
+        // What was prepared for columns of before is prepared again.
+        lock(&self.contexts).clear();
+        lock(&self.statuses).clear();
+        Ok(ensured)
+    }
+
     async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError> {
         let table = TableName::qualified(table)?;
-        let Some(found) = self.contexts(&table).await?.load(run).await? else { return Ok(None) };
+        let Some(found) = self.documents(&table).await?.load(run).await? else { return Ok(None) };
         if let Some(micros) = found.write_micros {
             self.remember(table, run, |last| last.max(micros));
         }
-        Ok(found.text)
+        Ok(whole_text(found))
     }
 
-    async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError> {
+    async fn write_context(&self, table: &str, run: &str, text: &str, keep_checkpoint: bool) -> Result<(), FlowError> {
         let table = TableName::qualified(table)?;
-        let contexts = self.contexts(&table).await?;
+        let documents = self.documents(&table).await?;
         let micros = self.remember(table, run, |last| wall_micros().max(last.saturating_add(1)));
-        contexts.put(run, text, micros).await
+        // One that is put back stays in the text: it may be all there is, and the column goes before it.
+        let splits = documents.has_checkpoint_column() && !keep_checkpoint;
+        match splits.then(|| Document::parse(text).ok()).flatten() {
+            Some(Stored { document, checkpoint: Some(checkpoint) }) => documents.put_both(run, &document.assemble(None), &checkpoint, micros).await,
+            _ => documents.put(run, text, micros).await,
+        }
     }
 
     async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError> {

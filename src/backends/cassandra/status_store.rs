@@ -6,31 +6,37 @@ use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 
-use super::schema::{StatusColumns, TableName};
+use super::schema::{Inspection, StatusColumns, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
 use crate::backends::tables::StatusSeen;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
 
+/// Time to live of a row that does not expire.
+const FOR_EVER: i32 = 0;
+
 /// Status rows of one table.
 pub(super) struct CassandraStatuses {
     session: Arc<SharedSession>,
     columns: StatusColumns,
+    // How long rows of ended runs live, in seconds; `None` for ever.
+    life: Option<i32>,
     touch: Option<PreparedStatement>,
     publish: PreparedStatement,
     read: PreparedStatement,
 }
 
 impl CassandraStatuses {
-    pub(super) async fn prepare(session: Arc<SharedSession>, table: &TableName, columns: StatusColumns) -> Result<Self, FlowError> {
+    pub(super) async fn prepare(session: Arc<SharedSession>, table: &TableName, found: &Inspection) -> Result<Self, FlowError> {
+        let (columns, life) = (found.columns, found.life);
         let touch = match statements::touch_status(table, columns) {
             Some(text) => Some(session.prepare(text).await?),
             None => None,
         };
-        let publish = session.prepare(statements::publish_status(table, columns)).await?;
+        let publish = session.prepare(statements::publish_status(table, columns, life.is_some())).await?;
         let read = session.prepare(statements::read_status(table, columns)).await?;
-        Ok(Self { session, columns, touch, publish, read })
+        Ok(Self { session, columns, life, touch, publish, read })
     }
 
     /// A run's row, as far as the table has the columns.
@@ -61,6 +67,11 @@ fn updated_at(timestamp_micros: i64) -> CqlValue {
     CqlValue::Timestamp(CqlTimestamp(timestamp_micros.div_euclid(1_000)))
 }
 
+/// A run that waits may wait for longer than ended ones are kept.
+fn is_final(status: &str) -> bool {
+    !matches!(status, "running" | "awaiting" | "parked")
+}
+
 #[async_trait]
 impl StatusStore for CassandraStatuses {
     async fn touch(&self, run: &str, timestamp_micros: i64) -> Result<(), FlowError> {
@@ -77,6 +88,7 @@ impl StatusStore for CassandraStatuses {
         values.extend(self.columns.status_data.then(|| CqlValue::Text(record.status_data.clone())));
         values.extend(self.columns.updated_at.then(|| updated_at(record.timestamp_micros)));
         values.push(CqlValue::BigInt(record.timestamp_micros));
+        values.extend(self.life.map(|seconds| CqlValue::Int(if is_final(&record.status) { seconds } else { FOR_EVER })));
         self.execute(&self.publish, values, || format!("publishing the status of run \"{}\"", record.run)).await
     }
 }

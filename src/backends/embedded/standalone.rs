@@ -3,18 +3,41 @@
 use async_trait::async_trait;
 
 use super::Cluster;
+use crate::backends::schema_plan::{Ensured, Layout, SchemaPlan};
 use crate::backends::tables::{StalledPage, StatusSeen, Tables};
 use crate::backends::wall_micros;
+use crate::kernel::document::Entry;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
 
+fn no_entries(table: &str) -> FlowError {
+    FlowError::Internal { place: "embedded tables", detail: format!("keys of \"{table}\", which keeps documents") }
+}
+
 #[async_trait]
 impl Tables for Cluster {
+    async fn has_entries(&self, _table: &str) -> Result<bool, FlowError> {
+        Ok(false)
+    }
+
+    async fn read_keys(&self, table: &str, _run: &str, _keys: Option<Vec<String>>) -> Result<Vec<Entry>, FlowError> {
+        Err(no_entries(table))
+    }
+
+    async fn write_keys(&self, table: &str, _run: &str, _changes: Vec<(String, Option<String>)>) -> Result<(), FlowError> {
+        Err(no_entries(table))
+    }
+
+    // Tables in memory are there as soon as they are named.
+    async fn ensure_schema(&self, _plan: &SchemaPlan) -> Result<Ensured, FlowError> {
+        Ok(Ensured { layout: Layout::Document, statements: Vec::new() })
+    }
+
     async fn read_context(&self, table: &str, run: &str) -> Result<Option<String>, FlowError> {
         Ok(self.context_row(table, run).and_then(|row| row.text))
     }
 
-    async fn write_context(&self, table: &str, run: &str, text: &str) -> Result<(), FlowError> {
+    async fn write_context(&self, table: &str, run: &str, text: &str, _keep_checkpoint: bool) -> Result<(), FlowError> {
         let after = self.context_row(table, run).map_or(i64::MIN, |row| row.write_micros.saturating_add(1));
         self.put_context(table, run, Some(text.to_owned()), wall_micros().max(after));
         Ok(())

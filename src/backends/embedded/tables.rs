@@ -63,7 +63,10 @@ impl ContextTable {
 impl ContextStore for ContextTable {
     async fn load(&self, run: &str) -> Result<Option<StoredContext>, FlowError> {
         // A NULL cell has no write time, as in Cassandra.
-        Ok(self.row(run).map(|row| StoredContext { write_micros: row.text.is_some().then_some(row.write_micros), text: row.text }))
+        Ok(self.row(run).map(|row| {
+            let write_micros = row.text.is_some().then_some(row.write_micros);
+            StoredContext::document(row.text, write_micros)
+        }))
     }
 
     async fn write_micros(&self, run: &str) -> Result<Option<i64>, FlowError> {
@@ -71,7 +74,7 @@ impl ContextStore for ContextTable {
     }
 
     async fn write(&self, write: &ContextWrite) -> Result<(), FlowError> {
-        self.put(&write.run, Some(write.document.clone()), write.timestamp_micros);
+        self.put(&write.run, write.document.clone(), write.timestamp_micros);
         Ok(())
     }
 }

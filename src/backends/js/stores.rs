@@ -22,7 +22,7 @@ impl ContextStore for JsContexts {
     async fn load(&self, run: &str) -> Result<Option<StoredContext>, FlowError> {
         let answer = self.0.call("context.load", json!({ "run": run }).to_string()).await?;
         let loaded: Loaded = serde_json::from_str(&answer).map_err(|error| unexpected("context.load", &error))?;
-        Ok(loaded.text.map(|text| StoredContext { text: Some(text), write_micros: None }))
+        Ok(loaded.text.map(|text| StoredContext::document(Some(text), None)))
     }
 
     async fn write_micros(&self, _run: &str) -> Result<Option<i64>, FlowError> {

@@ -24,7 +24,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::document::Document;
-use super::effects::{ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, ToSession};
+use super::effects::{ContextLayout, ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, ToSession};
 use super::error::FlowError;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
@@ -67,6 +67,8 @@ pub struct Config {
     pub verify_after: Duration,
     /// Whether there is a place for durable timers.
     pub timers: bool,
+    /// How the context store lays out a run.
+    pub layout: ContextLayout,
 }
 
 impl Default for Config {
@@ -84,6 +86,7 @@ impl Default for Config {
             touch_every: Duration::from_secs(30),
             verify_after: Duration::from_millis(100),
             timers: false,
+            layout: ContextLayout::default(),
         }
     }
 }

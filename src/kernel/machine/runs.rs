@@ -35,12 +35,7 @@ impl Machine {
             return self.refuse(handle, Code::RunUnknown.as_str(), reason, None, now);
         }
         let write_micros = stored.as_ref().and_then(|row| row.write_micros);
-        let parsed = match stored {
-            None => Ok(Default::default()),
-            Some(StoredContext { text: None, .. }) => Err("the cell is NULL".to_owned()),
-            Some(StoredContext { text: Some(text), .. }) => Document::parse(&text).map_err(|e| e.to_string()),
-        };
-        let stored = match parsed {
+        let stored = match stored.map_or_else(|| Ok(self.config.layout.nothing()), StoredContext::read) {
             Ok(stored) => stored,
             Err(cause) => {
                 let error = FlowError::StateCorrupt { run: run.id.clone(), cause };

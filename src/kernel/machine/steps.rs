@@ -58,10 +58,10 @@ impl Machine {
             return self.recorded(handle, now);
         }
         let stale = now.moment.since(run.verified_at) > self.config.verify_after;
-        let verify = run.stored_micros.filter(|_| stale);
+        let verify = run.stored_micros.filter(|_| stale && self.config.layout.rewrites());
         let write = ContextWrite {
             run: run.id.clone(),
-            document: run.document.assemble(Some(&run.checkpoint)),
+            document: self.config.layout.text(&run.document, &run.checkpoint),
             changes: last_per_key(&batch.changes),
             checkpoint: run.checkpoint.clone(),
             timestamp_micros: run.clock.next(now.wall_micros),
@@ -171,8 +171,7 @@ impl Machine {
             run.clock.saw(micros);
             run.stored_micros = Some(micros);
         }
-        let text = stored.and_then(|row| row.text);
-        let theirs = text.as_deref().and_then(|text| Document::parse(text).ok()).map(|stored| stored.document);
+        let theirs = stored.and_then(|row| row.read().ok()).map(|stored| stored.document);
         if let Some(theirs) = theirs {
             let changes = merge(run, &theirs, &batch);
             if !changes.is_empty() {

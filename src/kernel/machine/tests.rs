@@ -227,7 +227,7 @@ impl World {
                 self.timers.extend(write.timers.iter().cloned());
                 let newer = self.store.get(&write.run).is_none_or(|(_, at)| *at < write.timestamp_micros);
                 if newer {
-                    self.store.insert(write.run.clone(), (write.document.clone(), write.timestamp_micros));
+                    self.store.insert(write.run.clone(), (write.document.clone().unwrap(), write.timestamp_micros));
                 }
                 None
             }
@@ -311,7 +311,7 @@ impl World {
         let now = self.now();
         match action {
             Action::Load { handle, run } => {
-                let stored = self.store.get(&run).map(|(text, at)| StoredContext { text: Some(text.clone()), write_micros: Some(*at) });
+                let stored = self.store.get(&run).map(|(text, at)| StoredContext::document(Some(text.clone()), Some(*at)));
                 self.machine.loaded(handle, Ok(stored), now);
             }
             Action::Write { handle, .. } => self.machine.written(handle, Ok(()), now),
