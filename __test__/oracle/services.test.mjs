@@ -81,7 +81,7 @@ describe('G11: random blueprints on the services', () => {
 					flows: new URL('flows.mjs', import.meta.url).href,
 					journal,
 					name,
-					parameters: { ...parameters, nodeMs: 40 },
+					parameters: { ...parameters, nodeMs: 100 },
 					adapter: { schedule, leaseTtlMs: 3_000 },
 					...QUICK,
 				})
@@ -90,6 +90,8 @@ describe('G11: random blueprints on the services', () => {
 			}
 			try {
 				const [first, second] = await Promise.all([worker('first'), worker('second')])
+				for (const one of [first, second])
+					await until(`${one.name} has partitions`, async () => (await one.health()).partitions.length > 0)
 				const starts = found.map(({ built }) => place.startRun(built.blueprint, built.initial))
 				const runs = await Promise.all(starts)
 				const began = () => journal.read().length
