@@ -27,6 +27,8 @@ export const Code = Object.freeze({
 	RunUnknown: 'ERR_RUN_UNKNOWN',
 	/** A command is of a kind that this worker does not know. */
 	CommandUnknown: 'ERR_COMMAND_UNKNOWN',
+	/** The operation needs a client whose settings can be read. */
+	Unsupported: 'ERR_UNSUPPORTED',
 	/** A keyspace, table or column is missing. */
 	SchemaMissing: 'ERR_SCHEMA_MISSING',
 	/** A job message is not JSON. */

@@ -12,7 +12,7 @@ use crate::kernel::error::{FlowError, Retry};
 /// Replicas of a new keyspace where the data centre has so many nodes: one may be lost without loss of a step.
 const REPLICAS: usize = 3;
 const DUE_COLUMNS: [(&str, &str); 7] =
-    [("shard", "int"), ("bucket", "bigint"), ("due_at", "timestamp"), ("run_id", "text"), ("node_id", "text"), ("kind", "text"), ("visit", "int")];
+    [("topic", "text"), ("shard", "int"), ("bucket", "bigint"), ("due_at", "timestamp"), ("run_id", "text"), ("node_id", "text"), ("visit", "int")];
 const LEASE_COLUMNS: [(&str, &str); 5] = [("topic", "text"), ("partition", "int"), ("epoch", "bigint"), ("holder", "text"), ("valid_until", "timestamp")];
 
 struct Names {

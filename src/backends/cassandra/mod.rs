@@ -87,7 +87,7 @@ pub async fn connect_timers(
     topic: &str,
     patience: Duration,
 ) -> Result<Result<Arc<dyn TimerStore>, String>, FlowError> {
-    let table = schema::TableName::new(keyspace, status_table, "statusTableName")?.timers();
+    let table = schema::TableName::new(keyspace, status_table, "statusTableName")?.beside("_due", "statusTableName")?;
     let session = session::shared(settings, Instant::now() + patience).await?;
     match schema::inspect_timers(&session, &table).await? {
         Ok(()) => Ok(Ok(Arc::new(timers::CassandraTimers::prepare(session, &table, topic).await?))),

@@ -143,8 +143,8 @@ pub(super) fn create_statuses(table: &TableName) -> String {
 /// checks it again), so tombstones are kept for an hour only.
 pub(super) fn create_due(table: &TableName) -> String {
     format!(
-        "CREATE TABLE IF NOT EXISTS {table} (shard int, bucket bigint, due_at timestamp, run_id text, node_id text, kind text, visit int, \
-         PRIMARY KEY ((shard, bucket), due_at, run_id, node_id)) WITH gc_grace_seconds = 3600"
+        "CREATE TABLE IF NOT EXISTS {table} (topic text, shard int, bucket bigint, due_at timestamp, run_id text, node_id text, visit int, \
+         PRIMARY KEY ((topic, shard, bucket), due_at, run_id, node_id)) WITH gc_grace_seconds = 3600"
     )
 }
 
