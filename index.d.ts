@@ -218,8 +218,9 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	/** Name of this worker in leases and health. Default: host, process id and a random part. */
 	workerId?: string
 	/**
-	 * Milliseconds that `start()` takes to reach the services before it rejects with `ERR_START_TIMEOUT` or the reason.
-	 * Default 10000; `Infinity` waits for ever. Waiting for the group is not counted.
+	 * Milliseconds that `start()` takes to reach all services together before it rejects with the reason, or with
+	 * `ERR_START_TIMEOUT` and what it waited for last. Default 10000. `Infinity` waits for ever, with a warning every
+	 * 10 s. Waiting for the group is not counted.
 	 */
 	startTimeoutMs?: number
 	/** Milliseconds for which a partition is leased; a worker that was paused longer records nothing more. Default 8000. */

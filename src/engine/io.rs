@@ -51,7 +51,8 @@ impl Io {
                     }
                     return Ok(value);
                 }
-                Err(error) if !error.retryable() => return Err(error),
+                // Without a loop nobody waits for it: what failed is done again by the next owner.
+                Err(error) if !error.retryable() || self.events.is_closed() => return Err(error),
                 Err(error) => {
                     attempt += 1;
                     self.note(place, &error);

@@ -17,7 +17,7 @@ use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{self, Action, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::time::Moment;
 use crate::kernel::timer::Timer;
-use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
+use crate::ports::{DeadLetter, Delivered, JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
 
 /// How often offsets are committed, at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -74,15 +74,34 @@ pub enum Command {
 /// A running worker, as the outside sees it.
 #[derive(Clone)]
 pub struct Engine {
-    events: UnboundedSender<Event>,
+    commands: Commands,
     board: Board,
-    ports: Ports,
+    // Of the ports only this one: whoever keeps a stopped engine must not keep its connections open.
+    direct_sink: Arc<dyn JobSink>,
+    timers_missing: Option<String>,
+}
+
+/// The way to the loop, and nothing that belongs to the worker.
+#[derive(Clone)]
+pub struct Commands(UnboundedSender<Event>);
+
+impl Commands {
+    /// Hands a command to the loop. Late ones, after the end, are dropped.
+    pub fn send(&self, command: Command) {
+        let _ = self.0.send(Event::Command(command));
+    }
 }
 
 impl Engine {
-    /// Hands a command to the loop. Late ones, after the end, are dropped.
+    /// See [`Commands::send`].
     pub fn command(&self, command: Command) {
-        let _ = self.events.send(Event::Command(command));
+        self.commands.send(command);
+    }
+
+    /// The way to the loop alone.
+    #[must_use]
+    pub fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 
     /// The state of the worker.
@@ -97,7 +116,7 @@ impl Engine {
     /// What the sink reports.
     pub async fn enqueue(&self, job: OutboundJob) -> Result<(), FlowError> {
         let (sender, receiver) = oneshot::channel();
-        self.ports.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
+        self.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
         let gone = |_| FlowError::NotRunning { state: "closed".into(), action: "enqueueJob".into() };
         receiver.await.map_err(gone)?.map(|_| ())
     }
@@ -105,7 +124,7 @@ impl Engine {
     /// Why a node cannot have a durable timer, if it cannot.
     #[must_use]
     pub fn timers_missing(&self) -> Option<String> {
-        self.ports.timers.is_none().then(|| self.ports.timers_missing.clone())
+        self.timers_missing.clone()
     }
 
     /// Drains and stops; see [`shutdown`].
@@ -125,12 +144,14 @@ pub async fn start(ports: Ports, settings: Settings, on_engine: impl FnOnce(&Eng
     let settings = Arc::new(settings);
     let board = Board::new();
     set_state(&ports, &board, Lifecycle::Starting, "");
-    let facts = within(settings.start_timeout, "reaching Kafka", ports.source.prepare()).await?;
+    let limit = &settings.start_limit;
+    let facts = limit.wait(ports.host.as_ref(), "reaching Kafka", |_| ports.source.prepare()).await?;
     if let Some(coordination) = &ports.coordination {
-        within(settings.start_timeout, "reaching the coordination store", coordination.get("flowcraft:ping")).await?;
+        limit.wait(ports.host.as_ref(), "reaching the coordination store", |_| coordination.get("flowcraft:ping")).await?;
     }
     let (events, receiver) = unbounded_channel();
-    let engine = Engine { events: events.clone(), board: board.clone(), ports: ports.clone() };
+    let timers_missing = ports.timers.is_none().then(|| ports.timers_missing.clone());
+    let engine = Engine { commands: Commands(events.clone()), board: board.clone(), direct_sink: ports.direct_sink.clone(), timers_missing };
     // Sessions may answer before the group is joined.
     on_engine(&engine);
     let (joined, group) = oneshot::channel();
@@ -152,12 +173,6 @@ async fn wait_for_group(ports: &Ports, settings: &Settings, mut group: oneshot::
             Err(_) => ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] still waiting to join consumer group \"{}\"", settings.group)),
         }
     }
-}
-
-async fn within<T>(limit: Option<Duration>, waiting_for: &str, operation: impl Future<Output = Result<T, FlowError>>) -> Result<T, FlowError> {
-    let Some(limit) = limit else { return operation.await };
-    let late = |_| FlowError::StartTimeout { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), waiting_for: waiting_for.to_owned() };
-    tokio::time::timeout(limit, operation).await.map_err(late)?
 }
 
 pub(super) fn set_state(ports: &Ports, board: &Board, state: Lifecycle, detail: &str) {

@@ -8,6 +8,8 @@
 //! | `ports` | which backend stands behind which port |
 //! | `cassandra`, `redis` | tables and keys for the exported classes that work without a worker |
 //! | `outcome` | results and errors |
+//! | `runtime` | where all of it runs |
+//! | `slot` | the engine of a worker, which may come up after its environment has ended |
 
 mod bridge;
 mod cassandra;
@@ -15,5 +17,7 @@ mod config;
 mod outcome;
 mod ports;
 mod redis;
+mod runtime;
+mod slot;
 mod token;
 mod worker;
