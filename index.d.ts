@@ -227,9 +227,15 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	leaseTtlMs?: number
 	/** Milliseconds that running nodes get to finish and record before their partition moves. Default 5000. */
 	revokeGraceMs?: number
-	/** Milliseconds of a blocked JavaScript thread after which the worker leaves the group. Default 60000. */
+	/**
+	 * Milliseconds of a blocked JavaScript thread after which the worker leaves the group; it comes back when the thread
+	 * answers again. Default 60000.
+	 */
 	maxStallMs?: number
-	/** Times a run may take its worker down without progress before it goes to the dead letters. Default 5. */
+	/**
+	 * Times a run may take its worker down without progress before it fails and goes to the dead letters. Needs a
+	 * coordination store. Default 5.
+	 */
 	poisonOpenings?: number
 }
 

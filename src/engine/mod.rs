@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `worker` | the control loop that owns the kernel's machine |
 //! | `io` | loads, writes, sends: each with its retries, each checked against the lease |
+//! | `openings` | counts openings of runs in the coordination store |
+//! | `publish` | status rows, also where the store refuses them |
 //! | `leases` | asks for, renews and gives back the leases of partitions |
+//! | `stall` | leaves the group while the JavaScript thread does not answer |
 //! | `start_limit` | the time a start may take |
 //! | `shutdown` | the ordered stop with deadlines |
 //! | `health` | what `health()` answers |
@@ -14,7 +17,10 @@ mod clock;
 mod health;
 mod io;
 mod leases;
+mod openings;
+mod publish;
 mod shutdown;
+mod stall;
 mod start_limit;
 mod worker;
 
@@ -72,6 +78,8 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// How long running nodes may go on when a partition is taken in order, before they are aborted.
     pub revoke_grace: Duration,
+    /// How long the JavaScript thread may not answer before the worker leaves its group.
+    pub max_stall: Duration,
     /// How long `start` may take to reach the services; it has begun.
     pub start_limit: StartLimit,
     /// Whether published outcomes are logged here; a JavaScript hook logs its own.

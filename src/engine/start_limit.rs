@@ -79,6 +79,7 @@ mod tests {
             self.0.lock().unwrap().push(text);
         }
         fn state(&self, _state: Lifecycle, _detail: &str) {}
+        fn ask_for_pulse(&self) {}
         fn hand_over(&self, _token: u64, _job: &OutboundJob) {}
         fn settle(&self, _submission: u64, _result: Result<(), FlowError>) {}
     }

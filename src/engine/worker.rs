@@ -15,6 +15,7 @@ use crate::kernel::error::FlowError;
 use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{self, Action, Machine, Now, Step, VIRTUAL_PARTITION};
+use crate::kernel::pulse::Pulse;
 use crate::kernel::time::Moment;
 use crate::kernel::timer::Timer;
 use crate::ports::{DeadLetter, Delivered, JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
@@ -34,6 +35,8 @@ pub(super) enum Event {
     Command(Command),
     Leased(i32),
     LeaseLost(i32),
+    BacklogSeen(i32, u64, Option<i64>),
+    Examined(u32, u32),
     Loaded(u32, Result<Option<StoredContext>, FlowError>),
     Written(u32, Result<(), FlowError>),
     Foreign(u32, Option<StoredContext>),
@@ -43,6 +46,8 @@ pub(super) enum Event {
     TimersFound(i32, u64, Vec<Timer>, i64),
     KafkaAnswers,
     Sent(u64, Delivered),
+    // A send failed for a reason that only an operator can mend.
+    TopicRefuses,
     SendAgain(u64, OutboundJob, u32),
     Buried(u64),
     BuryAgain(u64, Box<DeadLetter>, u32),
@@ -65,6 +70,8 @@ pub enum Command {
     CommandRefused(u32, u32, &'static str, String),
     /// A job handed in, with the id of its promise.
     Submit(u64, Job),
+    /// The JavaScript thread answers.
+    Alive,
     /// JavaScript's `handleJob` settled.
     Handled(u64, Result<(), FlowError>),
     /// Stop within the span.
@@ -194,6 +201,7 @@ pub(super) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) board: Board,
     pub(super) keeper: LeaseKeeper,
+    pub(super) pulse: Pulse,
     io: Io,
     events: UnboundedSender<Event>,
     revocations: Vec<Revocation>,
@@ -216,16 +224,26 @@ impl Worker {
     ) -> Self {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
-        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
+        let io = Io {
+            ports: ports.clone(),
+            leases,
+            board: board.clone(),
+            events: events.clone(),
+            topic: settings.topic.clone(),
+            log_outcomes: settings.log_outcomes,
+            published: Arc::default(),
+        };
         let timers = ports.timers.is_some();
         let machine = Machine::new(machine::Config { timers, ..settings.machine.clone() }, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
+        let pulse = Pulse::new(settings.max_stall);
         Self {
             machine,
             ports,
             settings,
             board,
             keeper,
+            pulse,
             io,
             events,
             revocations,
@@ -291,7 +309,16 @@ impl Worker {
         match event {
             Event::Source(event) => self.on_source(event, now),
             Event::Command(command) => self.on_command(command, now),
-            Event::Leased(partition) => self.machine.activate(partition, now),
+            Event::Leased(partition) => match self.machine.leasing(partition) {
+                Some(epoch) if self.counts_openings() => self.io.see_backlog(partition, epoch),
+                _ => self.machine.activate(partition, now),
+            },
+            Event::BacklogSeen(partition, epoch, end) => {
+                if self.machine.backlog(partition, epoch, end) {
+                    self.machine.activate(partition, now);
+                }
+            }
+            Event::Examined(handle, openings) => self.machine.examined(handle, openings, now),
             Event::LeaseLost(partition) => {
                 let position = self.machine.position(partition);
                 self.machine.assign(partition);
@@ -307,7 +334,12 @@ impl Worker {
             Event::TimersFound(partition, epoch, found, until_ms) => self.machine.timers_found(partition, epoch, found, until_ms),
             Event::KafkaAnswers => self.kafka_works(),
             Event::EndFound(handle, end) => self.machine.end_found(handle, end),
-            Event::Sent(token, delivered) => self.machine.sent(token, delivered),
+            Event::Sent(token, delivered) => {
+                // Also the first of those that were tried again: the topic takes messages.
+                self.machine.withhold(false);
+                self.machine.sent(token, delivered);
+            }
+            Event::TopicRefuses => self.machine.withhold(true),
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
             Event::Buried(token) => self.machine.buried(token),
             Event::BuryAgain(token, letter, attempt) => self.io.later(attempt, move |io| io.bury(token, *letter, attempt)),
@@ -387,6 +419,7 @@ impl Worker {
                     self.machine.handled(token, message, run, result);
                 }
             }
+            Command::Alive => self.thread_answered(),
             Command::Stop(deadline, reply) => self.begin_stop(deadline, reply, now),
         }
     }
@@ -408,7 +441,8 @@ impl Worker {
     }
 
     fn revoke(&mut self, partitions: Vec<i32>, done: std::sync::mpsc::Sender<()>, now: Now) {
-        let abort_at = now.moment.after(self.settings.revoke_grace);
+        let grace = if self.pulse.is_stalled() { Duration::ZERO } else { self.settings.revoke_grace };
+        let abort_at = now.moment.after(grace);
         self.revocations.push(Revocation { open: partitions.clone(), partitions: partitions.clone(), abort_at, aborted: false, done });
         for partition in partitions {
             if self.machine.is_known(partition) {
@@ -458,6 +492,7 @@ impl Worker {
     fn tick(&mut self) {
         let now = self.now();
         self.machine.tick(now);
+        self.feel_pulse(now.moment);
         self.overdue_revocations(now.moment);
         if let Some(stopping) = &mut self.stopping {
             let partitions = stopping.take_overdue(now.moment);
@@ -466,9 +501,10 @@ impl Worker {
             }
         }
         let (loaded_runs, waiting_messages) = self.machine.load();
-        let (partitions, counters) = (self.machine.owned(), self.machine.counters());
+        let (partitions, counters, paused) = (self.machine.owned(), self.machine.counters(), self.machine.is_paused());
         self.board.update(|health| {
-            (health.loaded_runs, health.waiting_messages, health.partitions, health.counters) = (loaded_runs, waiting_messages, partitions, counters);
+            (health.loaded_runs, health.waiting_messages, health.paused) = (loaded_runs, waiting_messages, paused);
+            (health.partitions, health.counters) = (partitions, counters);
         });
     }
 
@@ -521,6 +557,9 @@ impl Worker {
         match action {
             Action::Tell(event) => tells.push(event),
             Action::Load { handle, run } => self.io.load(handle, run),
+            Action::Examine { handle, run } => self.io.examine(handle, run),
+            Action::LoadCounted { handle, run } => self.io.load_counted(handle, run),
+            Action::Absolve { run } => self.io.absolve(run),
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),

@@ -23,6 +23,7 @@ pub enum JsEvent {
     Request { id: u32, operation: &'static str, args: String },
     Log { level: LogLevel, text: String },
     State { state: &'static str, detail: String },
+    Pulse,
 }
 
 /// A batch of events, converted on the JavaScript thread.
@@ -133,6 +134,10 @@ impl Host for BridgePort {
         self.0.emit(vec![JsEvent::State { state: state.as_str(), detail: json!({ "reason": detail }).to_string() }]);
     }
 
+    fn ask_for_pulse(&self) {
+        self.0.emit(vec![JsEvent::Pulse]);
+    }
+
     fn hand_over(&self, token: u64, job: &OutboundJob) {
         let bridge = self.0.clone();
         let args = json!({ "runId": job.run, "blueprintId": job.blueprint, "nodeId": job.node }).to_string();
@@ -196,6 +201,11 @@ impl JsEvent {
                 out.set(0, 8u32)?;
                 out.set(1, level)?;
                 out.set(2, text)?;
+                Ok(out)
+            }
+            Self::Pulse => {
+                let mut out = env.create_array(1)?;
+                out.set(0, 20u32)?;
                 Ok(out)
             }
             Self::State { state, detail } => {

@@ -18,6 +18,8 @@ use crate::engine::{Ports, StartLimit, SystemClock};
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore, TimerStore};
 
+/// The Kafka client keeps its patience for the life of the worker: a start that is nearly over leaves it this much.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 /// Partitions of an embedded topic.
 const EMBEDDED_PARTITIONS: i32 = 4;
 
@@ -33,7 +35,7 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>, limit: &StartL
     let timers = limit.wait(port.as_ref(), cassandra, |patience| timers(config, patience)).await?;
     let coordination = limit.wait(port.as_ref(), "reaching the coordination store", |patience| coordination(config, bridge, patience)).await?;
     // Kafka is reached by the engine, which gives it what is left.
-    let (source, direct_sink) = job_log(config, bridge, limit.patience())?;
+    let (source, direct_sink) = job_log(config, bridge, limit.patience().max(LEAST_PATIENCE))?;
     let sink = engine_sink(config, bridge, &direct_sink);
     if let (Err(missing), TableConfig::Native { .. }) = (&timers, &config.timers) {
         bridge.log(LogLevel::Warn, format!("[KafkaAdapter] {missing}"));

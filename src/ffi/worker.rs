@@ -136,14 +136,7 @@ impl NativeWorker {
 
     /// Runs a job or a command (raw JSON) handed in by JavaScript; resolves when it is completed.
     #[napi]
-    pub fn submit<'env>(
-        &self,
-        env: &'env Env,
-        run: String,
-        blueprint: String,
-        node: String,
-        command: Option<String>,
-    ) -> Result<Promised<'env, ()>> {
+    pub fn submit<'env>(&self, env: &'env Env, run: String, blueprint: String, node: String, command: Option<String>) -> Result<Promised<'env, ()>> {
         let submission = self.next_submission.fetch_add(1, Ordering::Relaxed);
         let settled = self.engine.get().map(|engine| {
             let settled = self.bridge.expect(submission);
@@ -194,6 +187,12 @@ impl NativeWorker {
         let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, parked, outcome };
         self.command(Command::Step(handle, Box::new(step)));
         Ok(())
+    }
+
+    /// The JavaScript thread answers.
+    #[napi(catch_unwind)]
+    pub fn alive(&self) {
+        self.command(Command::Alive);
     }
 
     /// A session that was told to drain has nothing running any more.
