@@ -224,17 +224,24 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	/** Name of this worker in leases and health. Default: host, process id and a random part. */
 	workerId?: string
 	/**
-	 * Milliseconds that `start()` takes to reach the services before it rejects with `ERR_START_TIMEOUT` or the reason.
-	 * Default 10000; `Infinity` waits for ever. Waiting for the group is not counted.
+	 * Milliseconds that `start()` takes to reach all services together before it rejects with the reason, or with
+	 * `ERR_START_TIMEOUT` and what it waited for last. Default 10000. `Infinity` waits for ever, with a warning every
+	 * 10 s. Waiting for the group is not counted.
 	 */
 	startTimeoutMs?: number
 	/** Milliseconds for which a partition is leased; a worker that was paused longer records nothing more. Default 8000. */
 	leaseTtlMs?: number
 	/** Milliseconds that running nodes get to finish and record before their partition moves. Default 5000. */
 	revokeGraceMs?: number
-	/** Milliseconds of a blocked JavaScript thread after which the worker leaves the group. Default 60000. */
+	/**
+	 * Milliseconds of a blocked JavaScript thread after which the worker leaves the group; it comes back when the thread
+	 * answers again. Default 60000.
+	 */
 	maxStallMs?: number
-	/** Times a run may take its worker down without progress before it goes to the dead letters. Default 5. */
+	/**
+	 * Times a run may take its worker down without progress before it fails and goes to the dead letters. Needs a
+	 * coordination store. Default 5.
+	 */
 	poisonOpenings?: number
 }
 

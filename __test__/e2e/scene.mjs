@@ -12,15 +12,17 @@ export const runIds = (prefix, count) => Array.from({ length: count }, (_, at) =
  * @param {string} name
  * @param {Partial<import('../support/worker-process.mjs').WorkerOptions>} options of each worker
  * @param {(scene: { place: import('../support/cluster.mjs').Place, journal: Journal,
- *   worker: (name: string) => Promise<import('../support/worker-process.mjs').WorkerProcess> }) => Promise<void>} play
+ *   worker: (name: string, more?: Partial<import('../support/worker-process.mjs').WorkerOptions>) =>
+ *   Promise<import('../support/worker-process.mjs').WorkerProcess> }) => Promise<void>} play
  */
 export async function scene(cluster, name, options, play) {
 	const place = await cluster.place({ name, partitions: 8 })
 	const journal = new Journal()
 	/** @type {import('../support/worker-process.mjs').WorkerProcess[]} */
 	const workers = []
-	const worker = async (/** @type {string} */ called) => {
-		const started = await startWorkerProcess(place, { flows, journal, name: called, ...options })
+	/** @param {string} called @param {Partial<import('../support/worker-process.mjs').WorkerOptions>} [more] */
+	const worker = async (called, more) => {
+		const started = await startWorkerProcess(place, { flows, journal, name: called, ...options, ...more })
 		workers.push(started)
 		return started
 	}

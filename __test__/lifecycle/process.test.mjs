@@ -43,9 +43,10 @@ async function settings(more = {}) {
 /**
  * @param {string} scenario
  * @param {Record<string, unknown>} options
- * @param {(child: import('node:child_process').ChildProcess) => void} [onFact] called at the first fact
+ * @param {{ onFact?: (child: import('node:child_process').ChildProcess) => void, limitMs?: number }} [more] `onFact` is
+ *   called at the first fact
  */
-function run(scenario, options, onFact) {
+function run(scenario, options, { onFact, limitMs = EXIT_LIMIT_MS } = {}) {
 	return new Promise((resolve, reject) => {
 		const child = spawn(process.execPath, [PROGRAM, scenario, JSON.stringify(options)], {
 			stdio: ['ignore', 'pipe', 'pipe'],
@@ -68,7 +69,7 @@ function run(scenario, options, onFact) {
 		const timer = setTimeout(() => {
 			child.kill('SIGKILL')
 			reject(new Error(`"${scenario}" has not ended: ${output}${problems}`))
-		}, EXIT_LIMIT_MS)
+		}, limitMs)
 		child.once('close', (code, signal) => {
 			clearTimeout(timer)
 			resolve({ code, signal, facts, problems, lingeredMs: performance.now() - factAt })
@@ -94,8 +95,8 @@ describe('the process of an adapter', () => {
 	})
 
 	test('goes on while the worker was not stopped, and ends at a signal', async () => {
-		const { signal, facts } = await run('not stopped', await settings(), (child) => {
-			setTimeout(() => child.kill('SIGTERM'), 1_500)
+		const { signal, facts } = await run('not stopped', await settings(), {
+			onFact: (child) => void setTimeout(() => child.kill('SIGTERM'), 1_500),
 		})
 		assert.deepEqual({ signal, facts }, { signal: 'SIGTERM', facts: [{ started: true }] })
 	})
@@ -116,5 +117,39 @@ describe('the process of an adapter', () => {
 		const { code, facts, problems } = await run('one run in a thread, three times', await settings())
 		const fact = { status: 'completed', code: 0 }
 		assert.deepEqual({ code, facts, problems }, { code: 0, facts: [fact, fact, fact], problems: '' })
+	})
+
+	test('takes no harm from a worker thread that is terminated at work: the next worker has everything', async () => {
+		// A lease or a member left behind would hold its partitions for this long.
+		const options = await settings({ leaseTtlMs: 60_000 })
+		const scenario = 'a thread at work is terminated, five times'
+		const { code, facts, problems } = await run(scenario, options, { limitMs: 120_000 })
+		assert.deepEqual({ code, problems }, { code: 0, problems: '' })
+		assert.deepEqual(
+			facts.map(({ status }) => status),
+			Array(5).fill('completed'),
+		)
+		for (const { tookMs } of facts) assert.ok(tookMs < 15_000, `the next worker waited ${tookMs} ms`)
+	})
+
+	for (const scenario of ['a thread at work is terminated', 'a thread is terminated while it starts'])
+		test(`has neither threads nor connections left when ${scenario}`, async () => {
+			const { code, facts, problems } = await run(scenario, await settings())
+			assert.deepEqual({ code, facts, problems }, { code: 0, facts: [{ ended: true }], problems: '' })
+		})
+
+	test('exits in the middle of work without a crash', async () => {
+		for (let i = 0; i < 3; i++) {
+			const { code, signal } = await run('exits in the middle of work', await settings())
+			assert.deepEqual({ code, signal }, { code: 7, signal: null })
+		}
+	})
+
+	test('ends with an uncaught error as any process does', async () => {
+		for (let i = 0; i < 3; i++) {
+			const { code, signal, problems } = await run('throws in the middle of work', await settings())
+			assert.deepEqual({ code, signal }, { code: 1, signal: null })
+			assert.match(problems, /nobody catches this/)
+		}
 	})
 })

@@ -12,7 +12,7 @@ const journal = (what, run, node) =>
 	appendFileSync(path, `${what} ${run} ${node} ${process.pid} ${performance.timeOrigin + performance.now()}\n`)
 
 const { flows } = await import(url)
-const runtime = new FlowRuntime(flows(journal, parameters))
+const runtime = new FlowRuntime(flows(journal, parameters, { health: () => adapter.health() }))
 const say = (/** @type {string} */ level) => (/** @type {string} */ text, /** @type {any} */ meta) =>
 	console.log(new Date().toISOString(), level, text, ...(meta ? [meta] : []))
 const logger = { debug() {}, info: say('info'), warn: say('warn'), error: say('error') }

@@ -15,7 +15,7 @@ const PROGRAM = fileURLToPath(new URL('worker-process-main.mjs', import.meta.url
  * One line of a journal: something that a node body did.
  *
  * @typedef {object} Entry
- * @property {'begin' | 'end' | 'abort'} what
+ * @property {'begin' | 'end' | 'abort' | 'red' | 'green'} what the last two: a body has looked at its worker's health
  * @property {string} run
  * @property {string} node
  * @property {number} pid

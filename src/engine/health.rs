@@ -19,8 +19,12 @@ pub struct Health {
     pub loaded_runs: usize,
     /// Messages whose run is not loaded yet.
     pub waiting_messages: usize,
+    /// Whether fetching is paused: too much waits, or the topic takes no message.
+    pub paused: bool,
     /// Problems that have not passed, newest last, one per place.
     pub troubles: Vec<Trouble>,
+    /// Outcomes whose status row the store refuses for good, while it takes others. They stand in the runs' checkpoints.
+    pub unpublished: u64,
     /// Counters since start.
     pub counters: Counters,
 }
@@ -49,7 +53,9 @@ impl Board {
             partitions: Vec::new(),
             loaded_runs: 0,
             waiting_messages: 0,
+            paused: false,
             troubles: Vec::new(),
+            unpublished: 0,
             counters: Counters::default(),
         })))
     }

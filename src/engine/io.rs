@@ -2,6 +2,7 @@
 //! and reports back as an event; none of them decides anything about runs.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -20,6 +21,9 @@ const WITHHELD_PAUSE: Duration = Duration::from_millis(20);
 /// How often brokers that could not be reached are asked again, for `health()` alone: librdkafka reconnects by itself.
 const KAFKA_PAUSE: Duration = Duration::from_secs(1);
 
+/// The place of sends in health.
+const JOB_TOPIC: &str = "job topic";
+
 /// What every IO task needs.
 #[derive(Clone)]
 pub(super) struct Io {
@@ -27,17 +31,19 @@ pub(super) struct Io {
     pub(super) leases: LeaseTable,
     pub(super) board: Board,
     pub(super) events: UnboundedSender<Event>,
+    pub(super) topic: String,
     pub(super) log_outcomes: bool,
+    pub(super) published: Arc<AtomicU64>,
 }
 
 impl Io {
-    fn report(&self, event: Event) {
+    pub(super) fn report(&self, event: Event) {
         // The loop is gone only after a stop, when nothing waits for this any more.
         let _ = self.events.send(event);
     }
 
     // Repeats an operation until it succeeds or fails for good.
-    async fn persist<T, F, Fut>(&self, place: &str, mut operation: F) -> Result<T, FlowError>
+    pub(super) async fn persist<T, F, Fut>(&self, place: &str, mut operation: F) -> Result<T, FlowError>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, FlowError>>,
@@ -47,11 +53,12 @@ impl Io {
             match operation().await {
                 Ok(value) => {
                     if attempt > 0 && self.board.well(place) {
-                        self.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] {place} works again"));
+                        self.log_recovery(place);
                     }
                     return Ok(value);
                 }
-                Err(error) if !error.retryable() => return Err(error),
+                // Without a loop nobody waits for it: what failed is done again by the next owner.
+                Err(error) if !error.retryable() || self.events.is_closed() => return Err(error),
                 Err(error) => {
                     attempt += 1;
                     self.note(place, &error);
@@ -59,6 +66,10 @@ impl Io {
                 }
             }
         }
+    }
+
+    pub(super) fn log_recovery(&self, place: &str) {
+        self.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] {place} works again"));
     }
 
     fn note(&self, place: &str, error: &FlowError) {
@@ -178,7 +189,7 @@ impl Io {
     }
 
     // Runs an operation once the lease allows it; `None` when the partition is not ours any more.
-    async fn permitted<T, F, Fut>(&self, partition: i32, operation: F) -> Result<Option<T>, FlowError>
+    pub(super) async fn permitted<T, F, Fut>(&self, partition: i32, operation: F) -> Result<Option<T>, FlowError>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, FlowError>>,
@@ -195,19 +206,13 @@ impl Io {
     pub(super) fn publish(&self, handle: u32, partition: i32, record: StatusRecord) {
         let io = self.clone();
         tokio::spawn(async move {
-            let result = io.persist("status store", || io.permitted(partition, || io.ports.statuses.publish(&record))).await;
-            match result {
-                Ok(None) => {}
-                Ok(Some(())) => {
-                    if io.log_outcomes {
+            match io.publish_or_give_up(partition, &record).await {
+                // The partition is gone, or the worker: the next owner publishes it.
+                None => {}
+                Some(written) => {
+                    if written && io.log_outcomes {
                         io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
                     }
-                    io.report(Event::Published(handle));
-                }
-                Err(error) => {
-                    // The outcome stands in the run's checkpoint; a job of the run publishes it again.
-                    io.board.trouble("status store", error.code().as_str(), &error.to_string());
-                    io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] status of run {} cannot be written: {error}", record.run));
                     io.report(Event::Published(handle));
                 }
             }
@@ -236,13 +241,16 @@ impl Io {
             &job,
             Box::new(move |result| match result {
                 Ok(delivered) => {
-                    if attempt > 0 {
-                        io.board.well("job topic");
+                    if attempt > 0 && io.board.well(JOB_TOPIC) {
+                        io.log_recovery(JOB_TOPIC);
                     }
                     io.report(Event::Sent(token, delivered));
                 }
                 Err(error) => {
-                    io.note("job topic", &error);
+                    io.note(JOB_TOPIC, &error);
+                    if !error.retryable() {
+                        io.report(Event::TopicRefuses);
+                    }
                     io.report(Event::SendAgain(token, again, attempt + 1));
                 }
             }),

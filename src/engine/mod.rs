@@ -4,7 +4,11 @@
 //! |---|---|
 //! | `worker` | the control loop that owns the kernel's machine |
 //! | `io` | loads, writes, sends: each with its retries, each checked against the lease |
+//! | `openings` | counts openings of runs in the coordination store |
+//! | `publish` | status rows, also where the store refuses them |
 //! | `leases` | asks for, renews and gives back the leases of partitions |
+//! | `stall` | leaves the group while the JavaScript thread does not answer |
+//! | `start_limit` | the time a start may take |
 //! | `shutdown` | the ordered stop with deadlines |
 //! | `health` | what `health()` answers |
 //! | `clock` | the system's clocks |
@@ -13,7 +17,11 @@ mod clock;
 mod health;
 mod io;
 mod leases;
+mod openings;
+mod publish;
 mod shutdown;
+mod stall;
+mod start_limit;
 mod worker;
 
 use std::sync::Arc;
@@ -22,7 +30,8 @@ use std::time::Duration;
 pub use clock::SystemClock;
 pub use health::Health;
 pub use shutdown::Report;
-pub use worker::{Command, Engine, start};
+pub use start_limit::StartLimit;
+pub use worker::{Command, Commands, Engine, start};
 
 use crate::kernel::machine;
 use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, StatusStore, TimerStore};
@@ -69,8 +78,10 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// How long running nodes may go on when a partition is taken in order, before they are aborted.
     pub revoke_grace: Duration,
-    /// How long `start` may take to reach the services; `None` waits for ever.
-    pub start_timeout: Option<Duration>,
+    /// How long the JavaScript thread may not answer before the worker leaves its group.
+    pub max_stall: Duration,
+    /// How long `start` may take to reach the services; it has begun.
+    pub start_limit: StartLimit,
     /// Whether published outcomes are logged here; a JavaScript hook logs its own.
     pub log_outcomes: bool,
     /// Whether jobs come from JavaScript (`processJobs` overridden) rather than from partitions.

@@ -15,9 +15,10 @@ use crate::kernel::error::FlowError;
 use crate::kernel::job::Job;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{Action, Config, Machine, Now, Step, VIRTUAL_PARTITION};
+use crate::kernel::pulse::Pulse;
 use crate::kernel::time::Moment;
 use crate::kernel::timer::Timer;
-use crate::ports::{DeadLetter, Delivered, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
+use crate::ports::{DeadLetter, Delivered, JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent, StoredContext, ToSession, TopicFacts};
 
 /// How often offsets are committed, at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -34,6 +35,8 @@ pub(super) enum Event {
     Command(Command),
     Leased(i32),
     LeaseLost(i32),
+    BacklogSeen(i32, u64, Option<i64>),
+    Examined(u32, u32),
     Loaded(u32, Result<Option<StoredContext>, FlowError>),
     Written(u32, Result<(), FlowError>),
     Foreign(u32, Option<StoredContext>),
@@ -43,6 +46,8 @@ pub(super) enum Event {
     TimersFound(i32, u64, Vec<Timer>, i64),
     KafkaAnswers,
     Sent(u64, Delivered),
+    // A send failed for a reason that only an operator can mend.
+    TopicRefuses,
     SendAgain(u64, OutboundJob, u32),
     Buried(u64),
     BuryAgain(u64, Box<DeadLetter>, u32),
@@ -65,6 +70,8 @@ pub enum Command {
     CommandRefused(u32, u32, &'static str, String),
     /// A job handed in, with the id of its promise.
     Submit(u64, Job),
+    /// The JavaScript thread answers.
+    Alive,
     /// JavaScript's `handleJob` settled.
     Handled(u64, Result<(), FlowError>),
     /// Stop within the span.
@@ -74,15 +81,34 @@ pub enum Command {
 /// A running worker, as the outside sees it.
 #[derive(Clone)]
 pub struct Engine {
-    events: UnboundedSender<Event>,
+    commands: Commands,
     board: Board,
-    ports: Ports,
+    // Of the ports only this one: whoever keeps a stopped engine must not keep its connections open.
+    direct_sink: Arc<dyn JobSink>,
+    timers_missing: Option<String>,
+}
+
+/// The way to the loop, and nothing that belongs to the worker.
+#[derive(Clone)]
+pub struct Commands(UnboundedSender<Event>);
+
+impl Commands {
+    /// Hands a command to the loop. Late ones, after the end, are dropped.
+    pub fn send(&self, command: Command) {
+        let _ = self.0.send(Event::Command(command));
+    }
 }
 
 impl Engine {
-    /// Hands a command to the loop. Late ones, after the end, are dropped.
+    /// See [`Commands::send`].
     pub fn command(&self, command: Command) {
-        let _ = self.events.send(Event::Command(command));
+        self.commands.send(command);
+    }
+
+    /// The way to the loop alone.
+    #[must_use]
+    pub fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 
     /// The state of the worker.
@@ -97,7 +123,7 @@ impl Engine {
     /// What the sink reports.
     pub async fn enqueue(&self, job: OutboundJob) -> Result<(), FlowError> {
         let (sender, receiver) = oneshot::channel();
-        self.ports.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
+        self.direct_sink.send(&job, Box::new(move |result| drop(sender.send(result))));
         let gone = |_| FlowError::NotRunning { state: "closed".into(), action: "enqueueJob".into() };
         receiver.await.map_err(gone)?.map(|_| ())
     }
@@ -105,7 +131,7 @@ impl Engine {
     /// Why a node cannot have a durable timer, if it cannot.
     #[must_use]
     pub fn timers_missing(&self) -> Option<String> {
-        self.ports.timers.is_none().then(|| self.ports.timers_missing.clone())
+        self.timers_missing.clone()
     }
 
     /// Drains and stops; see [`shutdown`].
@@ -125,12 +151,14 @@ pub async fn start(ports: Ports, settings: Settings, on_engine: impl FnOnce(&Eng
     let settings = Arc::new(settings);
     let board = Board::new();
     set_state(&ports, &board, Lifecycle::Starting, "");
-    let facts = within(settings.start_timeout, "reaching Kafka", ports.source.prepare()).await?;
+    let limit = &settings.start_limit;
+    let facts = limit.wait(ports.host.as_ref(), "reaching Kafka", |_| ports.source.prepare()).await?;
     if let Some(coordination) = &ports.coordination {
-        within(settings.start_timeout, "reaching the coordination store", coordination.get("flowcraft:ping")).await?;
+        limit.wait(ports.host.as_ref(), "reaching the coordination store", |_| coordination.get("flowcraft:ping")).await?;
     }
     let (events, receiver) = unbounded_channel();
-    let engine = Engine { events: events.clone(), board: board.clone(), ports: ports.clone() };
+    let timers_missing = ports.timers.is_none().then(|| ports.timers_missing.clone());
+    let engine = Engine { commands: Commands(events.clone()), board: board.clone(), direct_sink: ports.direct_sink.clone(), timers_missing };
     // Sessions may answer before the group is joined.
     on_engine(&engine);
     let (joined, group) = oneshot::channel();
@@ -154,12 +182,6 @@ async fn wait_for_group(ports: &Ports, settings: &Settings, mut group: oneshot::
     }
 }
 
-async fn within<T>(limit: Option<Duration>, waiting_for: &str, operation: impl Future<Output = Result<T, FlowError>>) -> Result<T, FlowError> {
-    let Some(limit) = limit else { return operation.await };
-    let late = |_| FlowError::StartTimeout { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), waiting_for: waiting_for.to_owned() };
-    tokio::time::timeout(limit, operation).await.map_err(late)?
-}
-
 pub(super) fn set_state(ports: &Ports, board: &Board, state: Lifecycle, detail: &str) {
     board.update(|health| health.state = state.as_str());
     ports.host.state(state, detail);
@@ -179,6 +201,7 @@ pub(super) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) board: Board,
     pub(super) keeper: LeaseKeeper,
+    pub(super) pulse: Pulse,
     io: Io,
     events: UnboundedSender<Event>,
     revocations: Vec<Revocation>,
@@ -201,16 +224,26 @@ impl Worker {
     ) -> Self {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
-        let io = Io { ports: ports.clone(), leases, board: board.clone(), events: events.clone(), log_outcomes: settings.log_outcomes };
+        let io = Io {
+            ports: ports.clone(),
+            leases,
+            board: board.clone(),
+            events: events.clone(),
+            topic: settings.topic.clone(),
+            log_outcomes: settings.log_outcomes,
+            published: Arc::default(),
+        };
         let config = Config { layout: ports.contexts.layout(), timers: ports.timers.is_some(), ..settings.machine.clone() };
         let machine = Machine::new(config, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
+        let pulse = Pulse::new(settings.max_stall);
         Self {
             machine,
             ports,
             settings,
             board,
             keeper,
+            pulse,
             io,
             events,
             revocations,
@@ -276,7 +309,16 @@ impl Worker {
         match event {
             Event::Source(event) => self.on_source(event, now),
             Event::Command(command) => self.on_command(command, now),
-            Event::Leased(partition) => self.machine.activate(partition, now),
+            Event::Leased(partition) => match self.machine.leasing(partition) {
+                Some(epoch) if self.counts_openings() => self.io.see_backlog(partition, epoch),
+                _ => self.machine.activate(partition, now),
+            },
+            Event::BacklogSeen(partition, epoch, end) => {
+                if self.machine.backlog(partition, epoch, end) {
+                    self.machine.activate(partition, now);
+                }
+            }
+            Event::Examined(handle, openings) => self.machine.examined(handle, openings, now),
             Event::LeaseLost(partition) => {
                 let position = self.machine.position(partition);
                 self.machine.assign(partition);
@@ -292,7 +334,12 @@ impl Worker {
             Event::TimersFound(partition, epoch, found, until_ms) => self.machine.timers_found(partition, epoch, found, until_ms),
             Event::KafkaAnswers => self.kafka_works(),
             Event::EndFound(handle, end) => self.machine.end_found(handle, end),
-            Event::Sent(token, delivered) => self.machine.sent(token, delivered),
+            Event::Sent(token, delivered) => {
+                // Also the first of those that were tried again: the topic takes messages.
+                self.machine.withhold(false);
+                self.machine.sent(token, delivered);
+            }
+            Event::TopicRefuses => self.machine.withhold(true),
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
             Event::Buried(token) => self.machine.buried(token),
             Event::BuryAgain(token, letter, attempt) => self.io.later(attempt, move |io| io.bury(token, *letter, attempt)),
@@ -372,6 +419,7 @@ impl Worker {
                     self.machine.handled(token, message, run, result);
                 }
             }
+            Command::Alive => self.thread_answered(),
             Command::Stop(deadline, reply) => self.begin_stop(deadline, reply, now),
         }
     }
@@ -393,7 +441,8 @@ impl Worker {
     }
 
     fn revoke(&mut self, partitions: Vec<i32>, done: std::sync::mpsc::Sender<()>, now: Now) {
-        let abort_at = now.moment.after(self.settings.revoke_grace);
+        let grace = if self.pulse.is_stalled() { Duration::ZERO } else { self.settings.revoke_grace };
+        let abort_at = now.moment.after(grace);
         self.revocations.push(Revocation { open: partitions.clone(), partitions: partitions.clone(), abort_at, aborted: false, done });
         for partition in partitions {
             if self.machine.is_known(partition) {
@@ -443,6 +492,7 @@ impl Worker {
     fn tick(&mut self) {
         let now = self.now();
         self.machine.tick(now);
+        self.feel_pulse(now.moment);
         self.overdue_revocations(now.moment);
         if let Some(stopping) = &mut self.stopping {
             let partitions = stopping.take_overdue(now.moment);
@@ -451,9 +501,10 @@ impl Worker {
             }
         }
         let (loaded_runs, waiting_messages) = self.machine.load();
-        let (partitions, counters) = (self.machine.owned(), self.machine.counters());
+        let (partitions, counters, paused) = (self.machine.owned(), self.machine.counters(), self.machine.is_paused());
         self.board.update(|health| {
-            (health.loaded_runs, health.waiting_messages, health.partitions, health.counters) = (loaded_runs, waiting_messages, partitions, counters);
+            (health.loaded_runs, health.waiting_messages, health.paused) = (loaded_runs, waiting_messages, paused);
+            (health.partitions, health.counters) = (partitions, counters);
         });
     }
 
@@ -506,6 +557,9 @@ impl Worker {
         match action {
             Action::Tell(event) => tells.push(event),
             Action::Load { handle, run } => self.io.load(handle, run),
+            Action::Examine { handle, run } => self.io.examine(handle, run),
+            Action::LoadCounted { handle, run } => self.io.load_counted(handle, run),
+            Action::Absolve { run } => self.io.absolve(run),
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),

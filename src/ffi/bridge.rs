@@ -1,7 +1,7 @@
 //! Rust to JavaScript: one weak threadsafe function that carries batches of events (design D7).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::backends::js::JsCaller;
-use crate::engine::{Command, Engine};
+use crate::engine::{Command, Commands};
 use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::ports::{Executor, Host, LogLevel, OutboundJob, ToSession};
@@ -23,6 +23,7 @@ pub enum JsEvent {
     Request { id: u32, operation: &'static str, args: String },
     Log { level: LogLevel, text: String },
     State { state: &'static str, detail: String },
+    Pulse,
 }
 
 /// A batch of events, converted on the JavaScript thread.
@@ -39,7 +40,9 @@ pub struct Bridge {
     next_request: AtomicU32,
     requests: Mutex<HashMap<u32, (&'static str, Answer)>>,
     submissions: Mutex<HashMap<u64, oneshot::Sender<Result<(), FlowError>>>>,
-    engine: OnceLock<Engine>,
+    // Only the way to the engine: the engine holds the bridge.
+    commands: OnceLock<Commands>,
+    abandoned: AtomicBool,
 }
 
 impl Bridge {
@@ -52,13 +55,14 @@ impl Bridge {
             next_request: AtomicU32::new(1),
             requests: Mutex::default(),
             submissions: Mutex::default(),
-            engine: OnceLock::new(),
+            commands: OnceLock::new(),
+            abandoned: AtomicBool::new(false),
         }))
     }
 
     /// Gives the bridge its engine; commands before that are not possible.
-    pub fn attach(&self, engine: Engine) {
-        let _ = self.engine.set(engine);
+    pub fn attach(&self, commands: Commands) {
+        let _ = self.commands.set(commands);
     }
 
     /// Writes a log line.
@@ -66,9 +70,16 @@ impl Bridge {
         self.emit(vec![JsEvent::Log { level, text }]);
     }
 
-    fn emit(&self, events: Vec<JsEvent>) {
-        // A closing environment takes no more events; nobody is left to hear them.
-        self.events.call(Batch(events), ThreadsafeFunctionCallMode::NonBlocking);
+    // A closing environment takes no more events; nobody is left to hear them. Answers whether it did.
+    fn emit(&self, events: Vec<JsEvent>) -> bool {
+        self.events.call(Batch(events), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+    }
+
+    /// The environment ends: what was asked of it is never answered.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.submissions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The answer to a request; late ones are ignored.
@@ -95,7 +106,11 @@ impl JsCaller for Bridge {
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (operation, sender));
-        self.emit(vec![JsEvent::Request { id, operation, args }]);
+        let emitted = self.emit(vec![JsEvent::Request { id, operation, args }]);
+        if !emitted || self.abandoned.load(Ordering::SeqCst) {
+            // The sender goes with it, which is the answer below.
+            self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
         let gone = |_| FlowError::Callback { hook: operation.to_owned(), cause: "the JavaScript environment is gone".into() };
         receiver.await.map_err(gone)?
     }
@@ -119,13 +134,17 @@ impl Host for BridgePort {
         self.0.emit(vec![JsEvent::State { state: state.as_str(), detail: json!({ "reason": detail }).to_string() }]);
     }
 
+    fn ask_for_pulse(&self) {
+        self.0.emit(vec![JsEvent::Pulse]);
+    }
+
     fn hand_over(&self, token: u64, job: &OutboundJob) {
         let bridge = self.0.clone();
         let args = json!({ "runId": job.run, "blueprintId": job.blueprint, "nodeId": job.node }).to_string();
         self.0.runtime.spawn(async move {
             let result = bridge.call("handle", args).await.map(|_| ());
-            if let Some(engine) = bridge.engine.get() {
-                engine.command(Command::Handled(token, result));
+            if let Some(commands) = bridge.commands.get() {
+                commands.send(Command::Handled(token, result));
             }
         });
     }
@@ -182,6 +201,11 @@ impl JsEvent {
                 out.set(0, 8u32)?;
                 out.set(1, level)?;
                 out.set(2, text)?;
+                Ok(out)
+            }
+            Self::Pulse => {
+                let mut out = env.create_array(1)?;
+                out.set(0, 20u32)?;
                 Ok(out)
             }
             Self::State { state, detail } => {

@@ -3,16 +3,21 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use napi::Env;
+use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 use serde::Deserialize;
 
 use super::changes::pairs;
 use super::outcome::Outcome;
+use super::runtime::promise;
 use crate::backends::cassandra::{CassandraSettings, StandaloneTables, schema_statements};
 use crate::backends::embedded::Cluster;
 use crate::backends::schema_plan::SchemaPlan;
 use crate::backends::tables::Tables;
 use crate::kernel::error::FlowError;
+
+type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
 
 /// How long `connect` tries to reach the cluster.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,8 +73,8 @@ impl NativeCassandra {
 impl NativeCassandra {
     /// Connects by settings, or to `{ embedded: name }`.
     #[napi]
-    pub async fn connect(settings_json: String) -> Outcome<NativeCassandra> {
-        Self::open(&settings_json).await.into()
+    pub fn connect(env: &Env, settings_json: String) -> napi::Result<Promised<'_, NativeCassandra>> {
+        promise(env, async move { Self::open(&settings_json).await })
     }
 
     /// The statements that create keyspace and tables, for a plan as JSON; asks nobody.
@@ -80,82 +85,100 @@ impl NativeCassandra {
 
     /// Creates and alters keyspace and tables; answers `{layout, statements}` as JSON.
     #[napi]
-    pub async fn ensure_schema(&self, plan_json: String) -> Outcome<String> {
-        let ensured = async { self.tables()?.ensure_schema(&read_plan(&plan_json)?).await };
-        ensured.await.map(|ensured| serde_json::to_string(&ensured).unwrap_or_default()).into()
+    pub fn ensure_schema<'env>(&self, env: &'env Env, plan_json: String) -> napi::Result<Promised<'env, String>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let ensured = tables?.ensure_schema(&read_plan(&plan_json)?).await?;
+            Ok(serde_json::to_string(&ensured).unwrap_or_default())
+        })
     }
 
     /// Whether a context table has a row per key.
     #[napi]
-    pub async fn has_entries(&self, table: String) -> Outcome<bool> {
-        let found = async { self.tables()?.has_entries(&table).await };
-        found.await.into()
+    pub fn has_entries<'env>(&self, env: &'env Env, table: String) -> napi::Result<Promised<'env, bool>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.has_entries(&table).await })
     }
 
     /// Keys of a run (`null`: all) that are there: key, raw JSON, key, raw JSON, ...
     #[napi]
-    pub async fn read_keys(&self, table: String, run_id: String, keys: Option<Vec<String>>) -> Outcome<Vec<String>> {
-        let read = async { self.tables()?.read_keys(&table, &run_id, keys).await };
-        read.await.map(|entries| entries.into_iter().flat_map(|(key, raw)| [key, raw]).collect()).into()
+    pub fn read_keys<'env>(&self, env: &'env Env, table: String, run_id: String, keys: Option<Vec<String>>) -> napi::Result<Promised<'env, Vec<String>>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let entries = tables?.read_keys(&table, &run_id, keys).await?;
+            Ok(entries.into_iter().flat_map(|(key, raw)| [key, raw]).collect())
+        })
     }
 
     /// Writes keys of a run, all or none: key, raw JSON or "" to delete, ...
     #[napi]
-    pub async fn write_keys(&self, table: String, run_id: String, changes: Vec<String>) -> Outcome<()> {
-        let written = async { self.tables()?.write_keys(&table, &run_id, pairs(changes)).await };
-        written.await.into()
+    pub fn write_keys<'env>(&self, env: &'env Env, table: String, run_id: String, changes: Vec<String>) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.write_keys(&table, &run_id, pairs(changes)).await })
     }
 
     /// The text of a run's context, `null` when there is none.
     #[napi]
-    pub async fn read_context(&self, table: String, run_id: String) -> Outcome<Option<String>> {
-        let read = async { self.tables()?.read_context(&table, &run_id).await };
-        read.await.into()
+    pub fn read_context<'env>(&self, env: &'env Env, table: String, run_id: String) -> napi::Result<Promised<'env, Option<String>>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.read_context(&table, &run_id).await })
     }
 
     /// Replaces the text of a run's context; `keep_checkpoint` leaves a checkpoint beside it as it is.
     #[napi]
-    pub async fn write_context(&self, table: String, run_id: String, text: String, keep_checkpoint: bool) -> Outcome<()> {
-        let written = async { self.tables()?.write_context(&table, &run_id, &text, keep_checkpoint).await };
-        written.await.into()
+    pub fn write_context<'env>(&self, env: &'env Env, table: String, run_id: String, text: String, keep_checkpoint: bool) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.write_context(&table, &run_id, &text, keep_checkpoint).await })
     }
 
     /// Marks a run as running now.
     #[napi]
-    pub async fn touch_status(&self, table: String, run_id: String) -> Outcome<()> {
-        let touched = async { self.tables()?.touch_status(&table, &run_id).await };
-        touched.await.into()
+    pub fn touch_status<'env>(&self, env: &'env Env, table: String, run_id: String) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.touch_status(&table, &run_id).await })
     }
 
     /// Writes an outcome.
     #[napi]
-    pub async fn publish_status(&self, table: String, run_id: String, status: String, status_data: String) -> Outcome<()> {
-        let published = async { self.tables()?.publish_status(&table, &run_id, &status, &status_data).await };
-        published.await.into()
+    pub fn publish_status<'env>(&self, env: &'env Env, table: String, run_id: String, status: String, status_data: String) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.publish_status(&table, &run_id, &status, &status_data).await })
     }
 
     /// A run's status as JSON `{status, statusData}`, `null` when there is no row.
     #[napi]
-    pub async fn read_status(&self, table: String, run_id: String) -> Outcome<Option<String>> {
-        let read = async { self.tables()?.read_status(&table, &run_id).await };
-        let seen = read.await.map(|found| found.map(|row| serde_json::json!({ "status": row.status, "statusData": row.status_data }).to_string()));
-        seen.into()
+    pub fn read_status<'env>(&self, env: &'env Env, table: String, run_id: String) -> napi::Result<Promised<'env, Option<String>>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let found = tables?.read_status(&table, &run_id).await?;
+            Ok(found.map(|row| serde_json::json!({ "status": row.status, "statusData": row.status_data }).to_string()))
+        })
     }
 
     /// Runs in `status` that were last touched before `before_ms` (milliseconds since the epoch).
     #[napi]
-    pub async fn stalled_page(&self, table: String, status: String, before_ms: f64, page: Option<String>) -> Outcome<StalledRuns> {
+    pub fn stalled_page<'env>(
+        &self,
+        env: &'env Env,
+        table: String,
+        status: String,
+        before_ms: f64,
+        page: Option<String>,
+    ) -> napi::Result<Promised<'env, StalledRuns>> {
         // Beyond the range of exact integers there is no date: the cast saturates.
         #[allow(clippy::cast_possible_truncation)]
         let before_ms = before_ms as i64;
-        let found = async { self.tables()?.stalled_page(&table, &status, before_ms, page.as_deref()).await };
-        found.await.map(|page| StalledRuns { runs: page.runs, next: page.next }).into()
+        let tables = self.tables();
+        promise(env, async move {
+            let page = tables?.stalled_page(&table, &status, before_ms, page.as_deref()).await?;
+            Ok(StalledRuns { runs: page.runs, next: page.next })
+        })
     }
 
     /// Lets go of the session; it closes when nobody else uses it. Twice is fine.
     #[napi]
-    pub async fn close(&self) -> Outcome<()> {
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<Promised<'env, ()>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Outcome(Ok(()))
+        promise(env, std::future::ready(Ok(())))
     }
 }

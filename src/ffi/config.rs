@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::backends::cassandra::CassandraSettings;
 use crate::backends::kafka::KafkaSettings;
 use crate::backends::redis::RedisSettings;
-use crate::engine::Settings;
+use crate::engine::{Settings, StartLimit};
 use crate::kernel::machine;
 
 /// The whole configuration.
@@ -35,8 +35,14 @@ pub struct WorkerConfig {
     pub lease_ttl_ms: Option<u64>,
     /// `null` or absent waits for ever.
     pub start_timeout_ms: Option<u64>,
+    /// What the glue has used up of it.
+    #[serde(default)]
+    pub start_spent_ms: u64,
     pub revoke_grace_ms: Option<u64>,
     pub refresh_after_ms: Option<u64>,
+    pub max_stall_ms: Option<u64>,
+    /// Absent: runs are never taken for the death of their owners.
+    pub poison_openings: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,7 +104,7 @@ pub struct Limits {
 }
 
 impl WorkerConfig {
-    /// The engine's settings.
+    /// The engine's settings. The start's limit begins here.
     pub fn settings(&self) -> Settings {
         let serial = self.limits.max_concurrent_jobs == Some(1);
         let defaults = machine::Config::default();
@@ -116,12 +122,14 @@ impl WorkerConfig {
                 hand_over: self.handle == Way::Js,
                 send_successors: self.dispatch == Dispatch::Topic || self.enqueue == Way::Js,
                 refresh_after: self.refresh_after_ms.map_or(defaults.refresh_after, Duration::from_millis),
+                poison_openings: self.poison_openings.filter(|_| !matches!(self.coordination, CoordinationConfig::None)),
                 ..defaults
             },
             // Coordination stores count whole seconds; a lease must not be taken for longer than its key lives.
             lease_ttl: Duration::from_secs((self.lease_ttl_ms.unwrap_or(8_000) / 1_000).max(1)),
             revoke_grace: Duration::from_millis(self.revoke_grace_ms.unwrap_or(5_000)),
-            start_timeout: self.start_timeout_ms.map(Duration::from_millis),
+            max_stall: Duration::from_millis(self.max_stall_ms.unwrap_or(60_000)),
+            start_limit: StartLimit::begin(self.start_timeout_ms.map(Duration::from_millis), Duration::from_millis(self.start_spent_ms)),
             log_outcomes: !matches!(self.status, TableConfig::Js),
             virtual_source: matches!(self.kafka, KafkaConfig::Js | KafkaConfig::Native { consume: false, .. } | KafkaConfig::Embedded { consume: false, .. }),
         }

@@ -9,6 +9,8 @@
 //! | `cassandra`, `redis` | tables and keys for the exported classes that work without a worker |
 //! | `outcome` | results and errors |
 //! | `changes` | changed keys |
+//! | `runtime` | where all of it runs |
+//! | `slot` | the engine of a worker, which may come up after its environment has ended |
 
 mod bridge;
 mod cassandra;
@@ -17,5 +19,7 @@ mod config;
 mod outcome;
 mod ports;
 mod redis;
+mod runtime;
+mod slot;
 mod token;
 mod worker;

@@ -14,12 +14,12 @@ use crate::backends::embedded::Cluster;
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
 use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
-use crate::engine::{Ports, SystemClock};
+use crate::engine::{Ports, StartLimit, SystemClock};
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore, TimerStore};
 
-/// How long a single attempt to reach a service may take where `start()` itself may wait for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The Kafka client keeps its patience for the life of the worker: a start that is nearly over leaves it this much.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 /// Partitions of an embedded topic.
 const EMBEDDED_PARTITIONS: i32 = 4;
 
@@ -27,13 +27,16 @@ const EMBEDDED_PARTITIONS: i32 = 4;
 ///
 /// # Errors
 /// Which service or option is at fault.
-pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Ports, FlowError> {
-    let patience = config.start_timeout_ms.map_or(PATIENCE, Duration::from_millis);
+pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>, limit: &StartLimit) -> Result<Ports, FlowError> {
     let port = Arc::new(BridgePort(bridge.clone()));
-    let (source, direct_sink) = job_log(config, bridge, patience)?;
+    let cassandra = "reaching Cassandra";
+    let contexts = limit.wait(port.as_ref(), cassandra, |patience| contexts(config, bridge, patience)).await?;
+    let statuses = limit.wait(port.as_ref(), cassandra, |patience| statuses(config, bridge, patience)).await?;
+    let timers = limit.wait(port.as_ref(), cassandra, |patience| timers(config, patience)).await?;
+    let coordination = limit.wait(port.as_ref(), "reaching the coordination store", |patience| coordination(config, bridge, patience)).await?;
+    // Kafka is reached by the engine, which gives it what is left.
+    let (source, direct_sink) = job_log(config, bridge, limit.patience().max(LEAST_PATIENCE))?;
     let sink = engine_sink(config, bridge, &direct_sink);
-    let (contexts, statuses) = tables(config, bridge, patience).await?;
-    let timers = timers(config, patience).await?;
     if let (Err(missing), TableConfig::Native { .. }) = (&timers, &config.timers) {
         bridge.log(LogLevel::Warn, format!("[KafkaAdapter] {missing}"));
     }
@@ -46,7 +49,7 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>) -> Result<Port
         statuses,
         timers,
         timers_missing,
-        coordination: coordination(config, bridge, patience).await?,
+        coordination,
         executor: port.clone(),
         host: port,
         clock: Arc::new(SystemClock),
@@ -83,8 +86,6 @@ fn job_log(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> R
         KafkaConfig::Js => (Arc::new(JsSource(bridge.clone())), js_sink(bridge)),
         KafkaConfig::Native { settings, consume } => {
             let topics = KafkaTopics { jobs: config.topic.clone(), dead_letters: config.dead_letter_topic.clone(), group: config.group_id.clone() };
-            // `start()` gives up at its limit without knowing why; the answer that names the broker comes before it.
-            let patience = patience.saturating_sub((patience / 10).min(Duration::from_secs(1)));
             let log = KafkaLog::new((**settings).clone(), topics, Some(Arc::new(JsTokens::new(bridge.clone()))), patience)?;
             (joining(log.source, *consume), log.sink)
         }
@@ -109,13 +110,16 @@ fn engine_sink(config: &WorkerConfig, bridge: &Arc<Bridge>, direct: &Arc<dyn Job
     if through_user { Arc::new(SplitSink { jobs: js_sink(bridge), rest: direct.clone() }) } else { direct.clone() }
 }
 
-async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<(Arc<dyn ContextStore>, Arc<dyn StatusStore>), FlowError> {
-    let contexts: Arc<dyn ContextStore> = match &config.context {
+async fn contexts(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<Arc<dyn ContextStore>, FlowError> {
+    Ok(match &config.context {
         TableConfig::Js => Arc::new(JsContexts(bridge.clone())),
         TableConfig::Native { settings, keyspace, table } => cassandra::connect_contexts(settings, keyspace, table, patience).await?,
         TableConfig::Embedded { name, table, .. } => Cluster::named(name).contexts(table),
-    };
-    let statuses: Arc<dyn StatusStore> = match &config.status {
+    })
+}
+
+async fn statuses(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration) -> Result<Arc<dyn StatusStore>, FlowError> {
+    Ok(match &config.status {
         TableConfig::Js => Arc::new(JsStatuses(bridge.clone())),
         TableConfig::Native { settings, keyspace, table } => {
             let (statuses, warnings) = cassandra::connect_statuses(settings, keyspace, table, patience).await?;
@@ -125,8 +129,7 @@ async fn tables(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duration)
             statuses
         }
         TableConfig::Embedded { name, table, .. } => Cluster::named(name).statuses(table),
-    };
-    Ok((contexts, statuses))
+    })
 }
 
 async fn timers(config: &WorkerConfig, patience: Duration) -> Result<Result<Arc<dyn TimerStore>, String>, FlowError> {

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use napi::Env;
+use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 use serde::Deserialize;
 
 use super::outcome::Outcome;
+use super::runtime::promise;
 use crate::backends::embedded::Cluster;
 use crate::backends::redis::{RedisCoordination, RedisSettings};
 use crate::engine::SystemClock;
 use crate::kernel::error::FlowError;
 use crate::ports::Coordination;
+
+type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
 
 /// How long `connect` tries to reach the server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,47 +63,52 @@ impl NativeRedis {
 impl NativeRedis {
     /// Connects by settings, or to `{ embedded: name }`.
     #[napi]
-    pub async fn connect(settings_json: String) -> Outcome<NativeRedis> {
-        Self::open(&settings_json).await.into()
+    pub fn connect(env: &Env, settings_json: String) -> napi::Result<Promised<'_, NativeRedis>> {
+        promise(env, async move { Self::open(&settings_json).await })
     }
 
     /// Adds one and refreshes the TTL; answers the count.
     #[napi]
-    pub async fn increment(&self, key: String, ttl: f64) -> Outcome<i64> {
-        let counted = async { self.store.increment(&key, seconds(ttl)?).await };
-        counted.await.into()
+    pub fn increment<'env>(&self, env: &'env Env, key: String, ttl: f64) -> napi::Result<Promised<'env, i64>> {
+        let store = self.store.clone();
+        promise(env, async move { store.increment(&key, seconds(ttl)?).await })
     }
 
     /// Writes unless the key exists; `true` when written.
     #[napi]
-    pub async fn set_if_not_exist(&self, key: String, value: String, ttl: f64) -> Outcome<bool> {
-        let written = async { self.store.set_if_not_exist(&key, &value, seconds(ttl)?).await };
-        written.await.into()
+    pub fn set_if_not_exist<'env>(&self, env: &'env Env, key: String, value: String, ttl: f64) -> napi::Result<Promised<'env, bool>> {
+        let store = self.store.clone();
+        promise(env, async move { store.set_if_not_exist(&key, &value, seconds(ttl)?).await })
     }
 
     /// Removes the key.
     #[napi]
-    pub async fn delete(&self, key: String) -> Outcome<()> {
-        self.store.delete(&key).await.into()
+    pub fn delete<'env>(&self, env: &'env Env, key: String) -> napi::Result<Promised<'env, ()>> {
+        let store = self.store.clone();
+        promise(env, async move { store.delete(&key).await })
     }
 
     /// Renews the TTL; `false` when the key is gone.
     #[napi]
-    pub async fn extend_ttl(&self, key: String, ttl: f64) -> Outcome<bool> {
-        let extended = async { self.store.extend_ttl(&key, seconds(ttl)?).await };
-        extended.await.into()
+    pub fn extend_ttl<'env>(&self, env: &'env Env, key: String, ttl: f64) -> napi::Result<Promised<'env, bool>> {
+        let store = self.store.clone();
+        promise(env, async move { store.extend_ttl(&key, seconds(ttl)?).await })
     }
 
     /// The key's value, `null` when it is gone.
     #[napi]
-    pub async fn get(&self, key: String) -> Outcome<Option<String>> {
-        self.store.get(&key).await.into()
+    pub fn get<'env>(&self, env: &'env Env, key: String) -> napi::Result<Promised<'env, Option<String>>> {
+        let store = self.store.clone();
+        promise(env, async move { store.get(&key).await })
     }
 
     /// Disconnects. Twice is fine.
     #[napi]
-    pub async fn close(&self) -> Outcome<()> {
-        self.store.close().await;
-        Outcome(Ok(()))
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<Promised<'env, ()>> {
+        let store = self.store.clone();
+        promise(env, async move {
+            store.close().await;
+            Ok(())
+        })
     }
 }

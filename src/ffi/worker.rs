@@ -1,10 +1,11 @@
 //! `NativeWorker`: the engine's door for the glue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{FnArgs, Function, Result, within_runtime_if_available};
+use napi::Env;
+use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, Result};
 use napi_derive::napi;
 
 use super::bridge::{Batch, Bridge};
@@ -12,7 +13,9 @@ use super::changes::pairs;
 use super::config::WorkerConfig;
 use super::outcome::Outcome;
 use super::ports::connect;
-use crate::engine::{self, Command, Engine};
+use super::runtime::{handle, promise};
+use super::slot::EngineSlot;
+use crate::engine::{self, Command};
 use crate::kernel::error::{Code, FlowError};
 use crate::kernel::job::Job;
 use crate::kernel::machine::Step;
@@ -25,19 +28,19 @@ use crate::ports::OutboundJob;
 pub struct NativeWorker {
     config: Arc<WorkerConfig>,
     bridge: Arc<Bridge>,
-    engine: Arc<Mutex<Option<Engine>>>,
+    engine: Arc<EngineSlot>,
     next_submission: AtomicU64,
 }
+
+type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
 
 impl Drop for NativeWorker {
     // The environment ended (a worker thread was terminated) or the object was collected while running: nobody
     // can stop it any more, and as a silent member of its group it would keep its partitions from others. Only
     // signals; the loop leaves the group by itself.
     fn drop(&mut self) {
-        if let Some(engine) = self.engine() {
-            let (nobody, _) = tokio::sync::oneshot::channel();
-            engine.command(Command::Stop(Duration::ZERO, nobody));
-        }
+        self.bridge.abandon();
+        self.engine.abandon();
     }
 }
 
@@ -51,64 +54,73 @@ impl NativeWorker {
     #[napi(constructor, catch_unwind)]
     pub fn new(config_json: String, on_batch: Function<'_, FnArgs<(Batch,)>, ()>) -> Result<Self> {
         let config: WorkerConfig = serde_json::from_str(&config_json).map_err(|error| napi::Error::from_reason(format!("worker configuration: {error}")))?;
-        let runtime = within_runtime_if_available(tokio::runtime::Handle::current);
+        let runtime = handle().map_err(|error| napi::Error::from_reason(error.to_string()))?;
         let bridge = Bridge::new(&on_batch, runtime)?;
         Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1) })
     }
 
     /// Reaches the services and joins the group.
     #[napi]
-    pub async fn start(&self) -> Outcome<()> {
-        let started = async {
-            let ports = connect(&self.config, &self.bridge).await?;
-            let engine = engine::start(ports, self.config.settings(), |engine| {
-                self.bridge.attach(engine.clone());
-                *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.clone());
-            });
-            engine.await.map(|_| ())
-        };
-        started.await.into()
+    pub fn start<'env>(&self, env: &'env Env) -> Result<Promised<'env, ()>> {
+        let (config, bridge, slot) = (self.config.clone(), self.bridge.clone(), self.engine.clone());
+        promise(env, async move {
+            let starting = async {
+                let settings = config.settings();
+                let ports = connect(&config, &bridge, &settings.start_limit).await?;
+                engine::start(ports, settings, |engine| {
+                    bridge.attach(engine.commands());
+                    slot.fill(engine.clone());
+                })
+                .await
+            };
+            slot.while_wanted(starting).await.map(|_| ())
+        })
     }
 
     /// Drains and stops within `deadline_ms`; answers with the report as JSON.
     #[napi]
-    pub async fn stop(&self, deadline_ms: f64) -> Outcome<String> {
-        // The engine stays reachable meanwhile: draining sessions still record their steps.
-        let report = match self.engine() {
-            Some(engine) => engine.stop(Duration::from_secs_f64(deadline_ms.clamp(0.0, 1e9) / 1_000.0)).await,
-            None => engine::Report { drained: true, abandoned_runs: 0 },
-        };
-        Outcome(Ok(serde_json::to_string(&report).unwrap_or_default()))
+    pub fn stop<'env>(&self, env: &'env Env, deadline_ms: f64) -> Result<Promised<'env, String>> {
+        let engine = self.engine.get();
+        promise(env, async move {
+            // The engine stays reachable meanwhile: draining sessions still record their steps.
+            let report = match engine {
+                Some(engine) => engine.stop(Duration::from_secs_f64(deadline_ms.clamp(0.0, 1e9) / 1_000.0)).await,
+                None => engine::Report { drained: true, abandoned_runs: 0 },
+            };
+            Ok(serde_json::to_string(&report).unwrap_or_default())
+        })
     }
 
     /// The state of the worker as JSON; `null` before `start`.
     #[napi(catch_unwind)]
     pub fn health(&self) -> Option<String> {
-        self.engine().and_then(|engine| serde_json::to_string(&engine.health()).ok())
+        self.engine.get().and_then(|engine| serde_json::to_string(&engine.health()).ok())
     }
 
     /// Sends a job; resolves when acknowledged.
     #[napi]
-    pub async fn enqueue(&self, run: String, blueprint: String, node: String) -> Outcome<()> {
-        match self.engine() {
-            Some(engine) => engine.enqueue(OutboundJob { run, blueprint, node, ..OutboundJob::default() }).await.into(),
-            None => Outcome(Err(not_running("enqueueJob"))),
-        }
+    pub fn enqueue<'env>(&self, env: &'env Env, run: String, blueprint: String, node: String) -> Result<Promised<'env, ()>> {
+        let engine = self.engine.get();
+        promise(env, async move {
+            let engine = engine.ok_or_else(|| not_running("enqueueJob"))?;
+            engine.enqueue(OutboundJob { run, blueprint, node, ..OutboundJob::default() }).await
+        })
     }
 
     /// Sends a command (raw JSON) to a run's owner; resolves when acknowledged.
     #[napi]
-    pub async fn send_command(&self, run: String, command: String) -> Outcome<()> {
-        match self.engine() {
-            Some(engine) => engine.enqueue(OutboundJob { run, command: Some(command), ..OutboundJob::default() }).await.into(),
-            None => Outcome(Err(not_running("sendCommand"))),
-        }
+    pub fn send_command<'env>(&self, env: &'env Env, run: String, command: String) -> Result<Promised<'env, ()>> {
+        let engine = self.engine.get();
+        promise(env, async move {
+            let engine = engine.ok_or_else(|| not_running("sendCommand"))?;
+            engine.enqueue(OutboundJob { run, command: Some(command), ..OutboundJob::default() }).await
+        })
     }
 
     /// What nodes that need a durable timer are told where there is no place for one; `null` where there is.
     #[napi(catch_unwind)]
     pub fn timers_missing(&self) -> Option<String> {
-        self.engine().and_then(|engine| engine.timers_missing())
+        self.engine.get().and_then(|engine| engine.timers_missing())
     }
 
     /// A command of a session changes nothing.
@@ -125,12 +137,17 @@ impl NativeWorker {
 
     /// Runs a job or a command (raw JSON) handed in by JavaScript; resolves when it is completed.
     #[napi]
-    pub async fn submit(&self, run: String, blueprint: String, node: String, command: Option<String>) -> Outcome<()> {
-        let Some(engine) = self.engine() else { return Outcome(Err(not_running("handleJob"))) };
+    pub fn submit<'env>(&self, env: &'env Env, run: String, blueprint: String, node: String, command: Option<String>) -> Result<Promised<'env, ()>> {
         let submission = self.next_submission.fetch_add(1, Ordering::Relaxed);
-        let settled = self.bridge.expect(submission);
-        engine.command(Command::Submit(submission, Job { run, blueprint, node, command }));
-        settled.await.unwrap_or_else(|_| Err(not_running("handleJob"))).into()
+        let settled = self.engine.get().map(|engine| {
+            let settled = self.bridge.expect(submission);
+            engine.command(Command::Submit(submission, Job { run, blueprint, node, command }));
+            settled
+        });
+        promise(env, async move {
+            let settled = settled.ok_or_else(|| not_running("handleJob"))?;
+            settled.await.unwrap_or_else(|_| Err(not_running("handleJob")))
+        })
     }
 
     /// The answer to a request.
@@ -173,18 +190,20 @@ impl NativeWorker {
         Ok(())
     }
 
+    /// The JavaScript thread answers.
+    #[napi(catch_unwind)]
+    pub fn alive(&self) {
+        self.command(Command::Alive);
+    }
+
     /// A session that was told to drain has nothing running any more.
     #[napi(catch_unwind)]
     pub fn drained(&self, handle: u32) {
         self.command(Command::Drained(handle));
     }
 
-    fn engine(&self) -> Option<Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn command(&self, command: Command) {
-        if let Some(engine) = self.engine() {
+        if let Some(engine) = self.engine.get() {
             engine.command(command);
         }
     }

@@ -118,7 +118,8 @@ const coordinationOperations = (store) => ({
 	'coordination.setIfNotExist': ({ key, value, ttl }) => store().setIfNotExist(key, value, ttl),
 	'coordination.delete': ({ key }) => store().delete(key),
 	'coordination.extendTTL': ({ key, ttl }) => store().extendTTL(key, ttl),
-	'coordination.get': ({ key }) => store().get(key),
+	// A store of the user may give back the number that `increment` has put there.
+	'coordination.get': async ({ key }) => (await store().get(key))?.toString(),
 })
 
 /**

@@ -106,9 +106,11 @@ export class LifeCycle {
 		const { kafka, startTimeoutMs } = this.#host.settings
 		// A handler given to a mock's consumer may do without the engine; ours brings the engine up when it is called.
 		const isMockOnly = !this.#isLaunching && isKafkaLike(kafka) && !isGenuineKafka(kafka)
+		const begun = performance.now()
 		if (!isMockOnly) await this.engine(true)
 		if (!isMockOnly && !this.#isThroughJs) return this.#announce()
-		await within(startTimeoutMs, 'reaching Kafka through the kafkajs object', this.#source.connect())
+		const spentMs = performance.now() - begun
+		await within(startTimeoutMs, 'reaching Kafka through the kafkajs object', this.#source.connect(), spentMs)
 		this.#host.isRunning(true)
 		this.#announce()
 		await this.#source.run(handler)
@@ -139,7 +141,9 @@ export class LifeCycle {
 
 	async #raise() {
 		const host = this.#host
-		const { config, token } = await this.#configure()
+		const begun = performance.now()
+		const { config: settings, token } = await this.#configure()
+		const config = { ...settings, startSpentMs: Math.round(performance.now() - begun) }
 		this.#isThroughJs = config.kafka.kind === 'js'
 		const hooks = { ...host.hooks, handle: (/** @type {JobPayload} */ job) => this.#handler(job) }
 		const worker = new Worker({

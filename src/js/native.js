@@ -26,6 +26,7 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(deadlineMs: number) => Promise<string | Failure>} stop the report, JSON
  * @property {() => string | null} health JSON; `null` before the engine is up
  * @property {(handle: number) => void} drained
+ * @property {() => void} alive
  * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} enqueue
  * @property {(runId: string, blueprintId: string, nodeId: string, command?: string) => Promise<void | Failure>} submit
  *

@@ -18,12 +18,13 @@ export const seen = (promise) => {
  * @param {number} limitMs of `start()`, may be `Infinity`
  * @param {string} waitingFor
  * @param {Promise<T>} work
+ * @param {number} [spentMs] how much of the limit is gone already
  * @returns {Promise<T>}
  */
-export const within = async (limitMs, waitingFor, work) => {
+export const within = async (limitMs, waitingFor, work, spentMs = 0) => {
 	if (limitMs === Infinity) return work
 	const done = new AbortController()
-	const late = sleep(limitMs, undefined, { signal: done.signal }).then(() => {
+	const late = sleep(Math.max(0, limitMs - spentMs), undefined, { signal: done.signal }).then(() => {
 		const text = `start() gave up after ${limitMs} ms while ${waitingFor}. Check the service or raise startTimeoutMs`
 		throw new KafkaAdapterError(Code.StartTimeout, text, { retryable: true })
 	})

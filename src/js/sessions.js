@@ -21,6 +21,8 @@ const START = 10
 const DRAIN = 11
 const ALL_SEEN = 12
 const COMMAND = 13
+// About the worker, not about a run.
+const PULSE = 20
 
 /**
  * @typedef {object} SessionOptions
@@ -107,7 +109,7 @@ export function createSessions({
 	function dispatch(event) {
 		const [kind, handle, detail, more] = event
 		if (kind === OPEN) return open(event)
-		if (kind > CLOSE && kind < START) return fallback(event)
+		if ((kind > CLOSE && kind < START) || kind === PULSE) return fallback(event)
 		const session = sessions.get(handle)
 		if (!session) return
 		if (kind === DURABLE) session.durable(detail)

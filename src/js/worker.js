@@ -24,6 +24,7 @@ import { createSessions } from './sessions.js'
 const REQUEST = 7
 const LOG = 8
 const STATE = 9
+const PULSE = 20
 /** @type {Record<string, 'debug' | 'info' | 'warn' | 'error'>} */
 const LEVELS = { debug: 'debug', info: 'info', warn: 'warn', error: 'error' }
 
@@ -137,6 +138,7 @@ export class Worker {
 	#handle([kind, ...rest]) {
 		if (kind === REQUEST) void this.#answer(Number(rest[0]), String(rest[1]), String(rest[2]))
 		else if (kind === LOG) this.#log(String(rest[0]), String(rest[1]))
+		else if (kind === PULSE) this.#native.alive()
 		else if (kind === STATE) this.#changeState(String(rest[0]), String(rest[1] ?? 'null'))
 	}
 

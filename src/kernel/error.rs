@@ -106,6 +106,14 @@ pub enum FlowError {
         /// What it was waiting for.
         waiting_for: String,
     },
+    /// The JavaScript thread does not answer.
+    #[error(
+        "the JavaScript thread has not answered for {limit_ms} ms (maxStallMs); the worker has left its group until it does. Move long computations to a worker thread, or raise maxStallMs"
+    )]
+    Stalled {
+        /// The option's value.
+        limit_ms: u64,
+    },
     /// The engine is not running (not started, stopping or stopped).
     #[error("the worker is {state}: {action} needs a running worker. Call start() first")]
     NotRunning {
@@ -230,6 +238,8 @@ codes! {
     GroupProtocol = "ERR_GROUP_PROTOCOL",
     /// `start()` ran into its time limit.
     StartTimeout = "ERR_START_TIMEOUT",
+    /// The JavaScript thread does not answer.
+    Stalled = "ERR_STALLED",
     /// Operation needs a running worker.
     NotRunning = "ERR_NOT_RUNNING",
     /// Kafka operation failed.
@@ -250,6 +260,8 @@ codes! {
     BlueprintUnknown = "ERR_BLUEPRINT_UNKNOWN",
     /// The run was started with another version of its blueprint.
     BlueprintVersion = "ERR_BLUEPRINT_VERSION",
+    /// The owners of the run died again and again.
+    RunPoison = "ERR_RUN_POISON",
     /// The job names a node its blueprint does not have.
     NodeUnknown = "ERR_NODE_UNKNOWN",
     /// A command names a run that has no row.
@@ -286,6 +298,7 @@ impl FlowError {
             Self::TopicMissing { .. } => Code::TopicMissing,
             Self::GroupProtocol { .. } => Code::GroupProtocol,
             Self::StartTimeout { .. } => Code::StartTimeout,
+            Self::Stalled { .. } => Code::Stalled,
             Self::NotRunning { .. } => Code::NotRunning,
             Self::Store { service, .. } => match service {
                 Service::Kafka => Code::Kafka,
@@ -307,7 +320,7 @@ impl FlowError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::StartTimeout { .. } | Self::LeaseHeld { .. } | Self::Callback { .. } => true,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::StartTimeout { .. } | Self::LeaseHeld { .. } | Self::Callback { .. } => true,
             Self::Store { retry, .. } => *retry == Retry::Later,
             _ => false,
         }

@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod machine;
 pub mod outcome;
 pub mod partition;
+pub mod pulse;
 pub mod retry;
 pub mod stored;
 pub mod time;

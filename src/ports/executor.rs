@@ -26,6 +26,8 @@ pub trait Host: Send + Sync + 'static {
     fn log(&self, level: LogLevel, text: String);
     /// The worker's life cycle changed.
     fn state(&self, state: crate::kernel::lifecycle::Lifecycle, detail: &str);
+    /// Asks the JavaScript thread whether it answers; the engine's `Alive` follows.
+    fn ask_for_pulse(&self);
     /// Gives a consumed job to JavaScript's `handleJob`; answered by the engine's `handled`.
     fn hand_over(&self, token: u64, job: &OutboundJob);
     /// Settles the promise of a submitted job.

@@ -59,6 +59,11 @@ pub trait JobSource: Send + Sync + 'static {
     /// Reads a partition again from a position: what was delivered since is delivered anew. A source that
     /// cannot go back ignores it; the messages then come again with the next assignment.
     fn rewind(&self, _partition: i32, _position: i64) {}
+    /// Leaves the group and stays ready to join it again: what is assigned is revoked in order. A source that is no
+    /// group of several processes ignores it.
+    fn leave(&self) {}
+    /// Joins the group again after [`JobSource::leave`].
+    fn rejoin(&self) {}
     /// The facts as they are now: partitions can be added while a worker runs.
     async fn facts(&self) -> Result<TopicFacts, FlowError> {
         self.prepare().await

@@ -295,6 +295,20 @@ impl JobSource for KafkaSource {
         }
     }
 
+    fn leave(&self) {
+        if let Some(member) = self.member() {
+            member.unsubscribe();
+        }
+    }
+
+    fn rejoin(&self) {
+        let Some(member) = self.member() else { return };
+        let topic = self.group.topics.jobs.as_str();
+        if let Err(error) = member.subscribe(&[topic]) {
+            self.group.trouble(None, errors::store(format!("subscribing to \"{topic}\""), &error));
+        }
+    }
+
     async fn close(&self) {
         self.group.set_closing();
         let running = {

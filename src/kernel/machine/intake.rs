@@ -131,6 +131,7 @@ impl Machine {
     pub fn buried(&mut self, token: u64) {
         if let Some(anchor) = self.pending.remove(&token) {
             self.release(anchor);
+            self.regulate();
         }
     }
 
@@ -244,15 +245,29 @@ impl Machine {
         self.release(anchor);
     }
 
+    /// The topic takes no message for now, for a reason that does not pass by itself: what is consumed could not go on.
+    pub fn withhold(&mut self, withheld: bool) {
+        if std::mem::replace(&mut self.withheld, withheld) != withheld {
+            self.regulate();
+        }
+    }
+
+    /// Whether partitions are paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     // Pauses when too much waits, resumes when half of it is gone: hysteresis against flapping.
     pub(super) fn regulate(&mut self) {
-        let waiting = self.waiting_messages + self.backlog.len() + self.partitions.values().map(|p| p.aside.len()).sum::<usize>();
+        // What is on its way to the dead letters or another partition is held in memory, too.
+        let waiting = self.pending.len() + self.waiting_messages + self.backlog.len() + self.partitions.values().map(|p| p.aside.len()).sum::<usize>();
         let owned = || self.partitions.keys().copied().filter(|p| *p != VIRTUAL_PARTITION).collect::<Vec<_>>();
-        if !self.paused && waiting >= self.config.max_waiting_messages {
+        if !self.paused && (self.withheld || waiting >= self.config.max_waiting_messages) {
             let partitions = owned();
             self.paused = true;
             self.actions.push(Action::Pause(partitions));
-        } else if self.paused && waiting <= self.config.max_waiting_messages / 2 {
+        } else if self.paused && !self.withheld && waiting <= self.config.max_waiting_messages / 2 {
             let partitions = owned();
             self.paused = false;
             self.actions.push(Action::Resume(partitions));

@@ -13,6 +13,7 @@
 
 mod commands;
 mod intake;
+mod openings;
 mod partitions;
 mod runs;
 mod steps;
@@ -56,6 +57,8 @@ pub struct Config {
     pub send_successors: bool,
     /// Whether consumed messages go to a JavaScript `handleJob`.
     pub hand_over: bool,
+    /// After so many openings without a recorded step a run is buried; `None` counts nothing.
+    pub poison_openings: Option<u32>,
     /// An offset held longer than this is replaced by a message at the tail.
     pub refresh_after: Duration,
     /// A run open longer than this without a status row of its own making gets `running` touched, and
@@ -81,6 +84,7 @@ impl Default for Config {
             serial: false,
             send_successors: true,
             hand_over: false,
+            poison_openings: None,
             refresh_after: Duration::from_secs(60),
             touch_first: Duration::from_secs(1),
             touch_every: Duration::from_secs(30),
@@ -123,6 +127,25 @@ pub enum Action {
     Load {
         /// Answer with this handle.
         handle: u32,
+        /// Run id.
+        run: String,
+    },
+    /// Look up how often a run was opened in vain; answer with [`Machine::examined`].
+    Examine {
+        /// Answer with this handle.
+        handle: u32,
+        /// Run id.
+        run: String,
+    },
+    /// As [`Action::Load`], after its opening was counted.
+    LoadCounted {
+        /// Answer with this handle.
+        handle: u32,
+        /// Run id.
+        run: String,
+    },
+    /// Forget the openings of a run.
+    Absolve {
         /// Run id.
         run: String,
     },
@@ -437,6 +460,8 @@ pub struct Machine {
     loaded_bytes: usize,
     waiting_messages: usize,
     paused: bool,
+    // The topic takes no message: nothing more is fetched, however little waits.
+    withheld: bool,
     backlog: VecDeque<RawMessage>,
     serial_current: Option<Anchor>,
     ended: Remembered,
@@ -444,6 +469,7 @@ pub struct Machine {
     // Anchors that an outside operation completes: dead letters, re-productions, hand-overs.
     pending: HashMap<u64, Anchor>,
     submissions: HashMap<u64, u32>,
+    openings: openings::Openings,
     next_handle: u32,
     next_token: u64,
     next_command: u32,
@@ -467,12 +493,14 @@ impl Machine {
             loaded_bytes: 0,
             waiting_messages: 0,
             paused: false,
+            withheld: false,
             backlog: VecDeque::new(),
             serial_current: None,
             ended: Remembered::default(),
             sending: HashMap::new(),
             pending: HashMap::new(),
             submissions: HashMap::new(),
+            openings: openings::Openings::default(),
             next_handle: 1,
             next_token: 1,
             next_command: 1,

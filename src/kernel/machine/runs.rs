@@ -17,8 +17,13 @@ impl Machine {
             let Some(run) = self.runs.get_mut(&handle) else { continue };
             run.phase = Phase::Loading;
             self.loaded += 1;
+            let run = run.id.clone();
+            if self.is_backlog(handle) {
+                self.actions.push(Action::Examine { handle, run });
+                continue;
+            }
             self.counters.loads += 1;
-            self.actions.push(Action::Load { handle, run: run.id.clone() });
+            self.actions.push(Action::Load { handle, run });
         }
     }
 
@@ -246,6 +251,7 @@ impl Machine {
             self.tell(ToSession::Close { handle, reason: reason.to_owned() });
         }
         self.abandon_submissions(&run);
+        self.forget_opening(handle);
         if let Some(partition) = self.partitions.get_mut(&run.partition) {
             partition.runs.remove(&handle);
         }
@@ -270,6 +276,7 @@ impl Machine {
         self.refresh_held(now);
         self.touch_open(now);
         self.tick_timers(now);
+        self.open_examined(now);
     }
 
     fn refresh_held(&mut self, now: Now) {
@@ -323,7 +330,8 @@ impl Machine {
     /// A job message was acknowledged, at its place where the log tells.
     pub fn sent(&mut self, token: u64, delivered: Option<(i32, i64)>) {
         if let Some(anchor) = self.pending.remove(&token) {
-            return self.release(anchor);
+            self.release(anchor);
+            return self.regulate();
         }
         let Some(sending) = self.sending.remove(&token) else { return };
         if sending.recorded {

@@ -106,6 +106,7 @@ impl Machine {
         }
         inherited.extend(self.applied(handle, &batch.applied));
         self.keep_timers(batch.timers.clone());
+        self.absolve(handle);
         self.pass_on(handle, inherited, &batch);
         self.tell(ToSession::Durable { handle, seq: batch.seq });
         match batch.outcome {
