@@ -17,7 +17,6 @@ const GRACE_MS = 5000
  * @property {string[]} [nodeFlags] for such a folder
  * @property {'whole' | 'cargo'} [count] how a command is counted: as one test, or by the `test result:` lines of cargo
  * @property {boolean} [needsServices]
- * @property {boolean} [optional] may be absent
  * @property {number} [timeoutMs]
  *
  * @typedef {object} Result
@@ -57,7 +56,6 @@ export async function runSuite(suite, context) {
 	}
 	const files = suite.folder ? testFiles(join(context.root, suite.folder)) : []
 	if (suite.folder && files.length === 0) {
-		if (suite.optional) return { ...result, note: 'not written yet' }
 		fail(`${suite.folder} has no *.test.mjs file`)
 		return result
 	}

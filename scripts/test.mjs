@@ -19,9 +19,6 @@ import { ROOT, setup } from './setup.mjs'
 const MINUTE_MS = 60_000
 const DEFAULT_TIMEOUT_MS = 15 * MINUTE_MS
 
-/** While the project is being built a suite may not exist yet; the last one written turns this off. */
-const OPTIONAL_UNTIL_WRITTEN = true
-
 /** @type {import('./run-suite.mjs').Suite[]} in the order in which they run */
 const SUITES = [
 	{ name: 'lint', command: ['npm', 'run', '--silent', 'lint'], count: 'whole' },
@@ -170,8 +167,7 @@ function readArguments() {
 	const chosen = SUITES.filter((suite) =>
 		positionals.length > 0 ? positionals.includes(suite.name) : !values.grep || suite.folder,
 	)
-	const suites = chosen.map((suite) => ({ ...suite, optional: OPTIONAL_UNTIL_WRITTEN && positionals.length === 0 }))
-	return { suites, grep: values.grep, withSetup: !values['no-setup'] }
+	return { suites: chosen, grep: values.grep, withSetup: !values['no-setup'] }
 }
 
 main().then(

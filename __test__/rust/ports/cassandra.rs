@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flowcraft_kafka_adapter::backends::cassandra::{CassandraSettings, CassandraStores, StandaloneTables};
+use flowcraft_kafka_adapter::backends::cassandra::{CassandraSettings, CassandraStores, StandaloneTables, connect_timers};
 use flowcraft_kafka_adapter::backends::schema_plan::SchemaPlan;
 use flowcraft_kafka_adapter::backends::tables::Tables;
 use flowcraft_kafka_adapter::kernel::document::Document;
 use flowcraft_kafka_adapter::kernel::error::{Code, FlowError};
-use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore, StoredContext};
+use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore, StoredContext, TimerStore};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::value::CqlTimestamp;
@@ -17,11 +17,13 @@ use scylla::value::CqlTimestamp;
 use super::context_store::context_store_suite;
 use super::services::{address, unique};
 use super::status_store::{Row, Statuses, status_store_suite};
+use super::timer_store::timer_store_suite;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONTEXTS: &str = "contexts (run_id text PRIMARY KEY, context_data text)";
 const BESIDE: &str = "contexts (run_id text PRIMARY KEY, context_data text, checkpoint text)";
 const ENTRIES: &str = "contexts (run_id text, key text, value text, PRIMARY KEY (run_id, key))";
+const TIMERS: &str = "statuses_due (topic text, shard int, bucket bigint, due_at timestamp, run_id text, node_id text, visit int, PRIMARY KEY ((topic, shard, bucket), due_at, run_id, node_id))";
 const STATUSES: &str = "statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)";
 
 /// A keyspace of its own.
@@ -76,6 +78,22 @@ mod entries {
     context_store_suite!(contexts(ENTRIES));
 }
 
+async fn timers() -> Option<Arc<dyn TimerStore>> {
+    let keyspace = Keyspace::with(&[CONTEXTS, STATUSES, TIMERS]).await?;
+    Some(connect_timers(&keyspace.settings, &keyspace.name, "statuses", "jobs", PATIENCE).await.unwrap().unwrap())
+}
+
+timer_store_suite!(timers());
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_their_table_the_statement_that_makes_it_is_named() {
+    let Some(keyspace) = Keyspace::with(&[CONTEXTS, STATUSES]).await else { return };
+    let missing = connect_timers(&keyspace.settings, &keyspace.name, "statuses", "jobs", PATIENCE).await.unwrap().err().unwrap();
+    let (_, statement) = missing.split_once("Create it with: ").unwrap();
+    keyspace.session.query_unpaged(statement, ()).await.unwrap();
+    assert!(connect_timers(&keyspace.settings, &keyspace.name, "statuses", "jobs", PATIENCE).await.unwrap().is_ok());
+}
+
 struct Published {
     keyspace: Keyspace,
     stores: CassandraStores,
@@ -104,7 +122,7 @@ async fn statuses() -> Option<Arc<dyn Statuses>> {
 status_store_suite!(statuses());
 
 fn step(run: &str, document: String, timestamp_micros: i64) -> ContextWrite {
-    ContextWrite { run: run.into(), document: Some(document), changes: Vec::new(), checkpoint: "{}".into(), timestamp_micros }
+    ContextWrite { run: run.into(), document: Some(document), changes: Vec::new(), checkpoint: "{}".into(), timestamp_micros, timers: Vec::new() }
 }
 
 #[tokio::test]
@@ -186,7 +204,7 @@ async fn a_checkpoint_moves_from_the_text_to_its_column() {
     assert_eq!(new.load("r").await.unwrap().unwrap().read().unwrap().checkpoint.as_deref(), Some("{\"v\":1}"));
 
     let document = new.layout().text(&Document::parse(r#"{"a":2}"#).unwrap().document, "{\"v\":2}");
-    let write = ContextWrite { run: "r".into(), document, changes: Vec::new(), checkpoint: "{\"v\":2}".into(), timestamp_micros: 2_000 };
+    let write = ContextWrite { run: "r".into(), document, changes: Vec::new(), checkpoint: "{\"v\":2}".into(), timestamp_micros: 2_000, timers: Vec::new() };
     new.write(&write).await.unwrap();
     let query = format!("SELECT context_data, checkpoint FROM {}.contexts", keyspace.name);
     let rows = keyspace.session.query_unpaged(query, ()).await.unwrap().into_rows_result().unwrap();
@@ -232,7 +250,7 @@ async fn many_pages_of_keys_are_one_run() {
     let (store, tables) = (keyspace.stores().await.unwrap().context, keyspace.tables().await);
     let table = format!("{}.contexts", keyspace.name);
     let changes: Vec<_> = (0..2_500).map(|number| (format!("k{number:04}"), Some(number.to_string()))).collect();
-    let write = ContextWrite { run: "r".into(), document: None, changes, checkpoint: "{\"v\":1}".into(), timestamp_micros: 7 };
+    let write = ContextWrite { run: "r".into(), document: None, changes, checkpoint: "{\"v\":1}".into(), timestamp_micros: 7, timers: Vec::new() };
     store.write(&write).await.unwrap();
     let found = store.load("r").await.unwrap().unwrap();
     assert_eq!(found.write_micros, Some(7));
@@ -250,7 +268,10 @@ async fn a_key_is_written_over_what_stands_there_whatever_the_clocks() {
     let table = format!("{}.contexts", keyspace.name);
     let ahead = 1_000_000 * (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64 + 365 * 86_400);
     let changes = vec![("a".into(), Some("1".into())), ("b".into(), Some("1".into()))];
-    store.write(&ContextWrite { run: "r".into(), document: None, changes, checkpoint: "{}".into(), timestamp_micros: ahead }).await.unwrap();
+    store
+        .write(&ContextWrite { run: "r".into(), document: None, changes, checkpoint: "{}".into(), timestamp_micros: ahead, timers: Vec::new() })
+        .await
+        .unwrap();
     tables.write_keys(&table, "r", vec![("a".into(), Some("2".into()))]).await.unwrap();
     tables.write_keys(&table, "r", vec![("b".into(), None)]).await.unwrap();
     let found = tables.read_keys(&table, "r", None).await.unwrap();

@@ -16,6 +16,7 @@ fn step(store: &dyn ContextStore, run: &str, keys: &[(&str, &str)], timestamp_mi
         changes: keys.iter().map(|(key, raw)| ((*key).into(), Some((*raw).into()))).collect(),
         checkpoint,
         timestamp_micros,
+        timers: Vec::new(),
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowcraft_kafka_adapter::backends::embedded::Cluster;
-use flowcraft_kafka_adapter::ports::{Clock, ContextStore, Coordination, Moment, StatusStore};
+use flowcraft_kafka_adapter::ports::{Clock, ContextStore, Coordination, Moment, StatusStore, TimerStore};
 
 use super::context_store::context_store_suite;
 use super::coordination::{Shared, coordination_suite};
 use super::job_log::{Letter, Log, PARTITIONS, Worker, job_log_suite};
 use super::services::unique;
 use super::status_store::{Row, Statuses, status_store_suite};
+use super::timer_store::timer_store_suite;
 
 const TOPIC: &str = "jobs";
 
@@ -58,6 +59,12 @@ async fn contexts() -> Option<Arc<dyn ContextStore>> {
 }
 
 context_store_suite!(contexts());
+
+async fn timers() -> Option<Arc<dyn TimerStore>> {
+    Some(Cluster::named(&unique("cluster")).timers(TOPIC))
+}
+
+timer_store_suite!(timers());
 
 #[async_trait]
 impl Statuses for InProcess {

@@ -50,7 +50,7 @@ impl Worker {
 }
 
 pub fn outbound(run: &str, node: &str, hops: u32) -> OutboundJob {
-    OutboundJob { run: run.into(), blueprint: "bp".into(), node: node.into(), hops }
+    OutboundJob { run: run.into(), blueprint: "bp".into(), node: node.into(), hops, ..OutboundJob::default() }
 }
 
 pub async fn send(sink: &Arc<dyn JobSink>, job: &OutboundJob) -> Result<Delivered, FlowError> {
@@ -90,7 +90,7 @@ pub async fn delivers_jobs_in_sending_order_to_their_home_partition(log: Arc<dyn
         assert_eq!((partition, offset), (first.partition, first.offset));
     }
     assert_eq!((first.key.as_deref(), first.hops), (Some(b"lone".as_slice()), 2));
-    assert_eq!(first.value.as_deref(), Some(job::encode("lone", "bp", "n").as_bytes()));
+    assert_eq!(first.value.as_deref(), Some(job::encode(&outbound("lone", "n", 0)).as_bytes()));
 
     send_all(&worker.sink, 20, 50).await;
     let messages = inbox.wait_messages(1_001);

@@ -11,3 +11,4 @@ mod redis;
 mod redis_servers;
 mod services;
 mod status_store;
+mod timer_store;

@@ -158,6 +158,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::effects::OutboundJob;
     use crate::kernel::effects::RawMessage;
     use crate::kernel::job;
     use crate::kernel::machine::{Config, Step};
@@ -207,7 +208,12 @@ mod tests {
 
     fn message(offset: i64) -> RawMessage {
         let run = offset.to_string();
-        RawMessage { offset, key: Some(run.clone().into_bytes()), value: Some(job::encode(&run, "b", "n").into_bytes()), ..RawMessage::default() }
+        RawMessage {
+            offset,
+            key: Some(run.clone().into_bytes()),
+            value: Some(job::encode(&OutboundJob { run: run.clone(), blueprint: "b".into(), node: "n".into(), ..OutboundJob::default() }).into_bytes()),
+            ..RawMessage::default()
+        }
     }
 
     fn names(opened: &[(u32, String)]) -> Vec<&str> {
