@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import { CassandraContext } from '../../src/js/index.js'
-import { openCluster } from '../support/cluster.mjs'
+import { openCluster, until } from '../support/cluster.mjs'
 import { withWorker } from './one-worker.mjs'
 
 const WRITERS = 16
@@ -118,3 +118,31 @@ test('a change that meets the end of its run is in the row', () =>
 		assert.equal(Object.keys(document).filter((key) => /^c\d+$/.test(key)).length, changes)
 		assert.deepEqual([document.after, document.given], [1, true])
 	}))
+
+for (const schema of /** @type {const} */ (['full', 'entries'])) {
+	test(`D8: a node that runs long reads what another process has written meanwhile (${schema})`, async () => {
+		const elsewhere = await cluster.place({ name: `foreign_${schema}`, schema, partitions: 0 })
+		/** @type {(value: unknown) => void} */
+		let begun = () => {}
+		const running = new Promise((resolve) => (begun = resolve))
+		const registry = {
+			poll: async (/** @type {any} */ { context }) => {
+				await context.set('mine', 'kept')
+				begun(undefined)
+				const flag = await until('the flag is there', () => context.get('flag'))
+				return { output: [flag, await context.has('gone'), await context.get('mine')] }
+			},
+		}
+		const polling = { id: 'polling', nodes: [{ id: 'poll', uses: 'poll' }], edges: [] }
+		await withWorker(elsewhere, { registry, blueprints: { polling } }, {}, async (place, adapter) => {
+			const run = await adapter.startRun('polling', { given: 1 })
+			await running
+			const { document } = /** @type {any} */ (await place.context(run.runId))
+			// As another process does it: the row alone.
+			await place.writeContext(run.runId, JSON.stringify({ ...document, flag: 'up', mine: 'theirs' }))
+			const { payload } = await run.result({ timeoutMs: 20_000 })
+			assert.deepEqual(payload.context.poll, ['up', false, 'kept'])
+			assert.deepEqual([payload.context.flag, payload.context.given], ['up', 1])
+		})
+	})
+}

@@ -75,6 +75,7 @@ export function bareSessions(
 	/** @type {any} */
 	const native = {}
 	native.timersMissing = () => null
+	native.refresh = (/** @type {number} */ handle) => sessions.onBatch([[14, handle]])
 	for (const name of ['opened', 'refuse', 'step', 'drained', 'commandDone', 'refuseCommand']) {
 		native[name] = (/** @type {any[]} */ ...args) => void calls.push([name, ...args])
 	}

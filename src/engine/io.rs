@@ -176,6 +176,18 @@ impl Io {
         });
     }
 
+    /// Looks on behalf of a node that reads; [`Event::Looked`] follows.
+    pub(super) fn look(&self, handle: u32, run: String, expected: i64) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            let theirs = match io.verify(handle, &run, expected).await {
+                Some(Event::Foreign(_, stored)) => stored,
+                _ => None,
+            };
+            io.report(Event::Looked(handle, theirs));
+        });
+    }
+
     // Looks whether the row is still the one we know; answers with what was found if it is not.
     async fn verify(&self, handle: u32, run: &str, expected: i64) -> Option<Event> {
         let found = self.persist("context store", || self.ports.contexts.write_micros(run)).await;

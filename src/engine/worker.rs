@@ -40,6 +40,7 @@ pub(super) enum Event {
     Loaded(u32, Result<Option<StoredContext>, FlowError>),
     Written(u32, Result<(), FlowError>),
     Foreign(u32, Option<StoredContext>),
+    Looked(u32, Option<StoredContext>),
     Published(u32),
     EndFound(u32, Option<i64>),
     Facts(TopicFacts),
@@ -64,6 +65,8 @@ pub enum Command {
     Step(u32, Box<Step>),
     /// A session has nothing running any more.
     Drained(u32),
+    /// A node of a session is about to read a copy that may be old.
+    Refresh(u32),
     /// A session found that a command changes nothing: handle, token.
     CommandDone(u32, u32),
     /// A session cannot make anything of a command: handle, token, code, reason.
@@ -329,6 +332,7 @@ impl Worker {
             Event::Loaded(handle, result) => self.machine.loaded(handle, result, now),
             Event::Written(handle, result) => self.machine.written(handle, result, now),
             Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
+            Event::Looked(handle, theirs) => self.machine.looked(handle, theirs, now),
             Event::Published(handle) => self.machine.published(handle, now),
             Event::Facts(facts) => self.machine.set_partition_count(facts.partitions),
             Event::TimersFound(partition, epoch, found, until_ms) => self.machine.timers_found(partition, epoch, found, until_ms),
@@ -411,6 +415,7 @@ impl Worker {
             Command::Refused(handle, code, reason, status) => self.machine.refuse(handle, code, reason, status, now),
             Command::Step(handle, step) => self.machine.step(handle, *step, now),
             Command::Drained(handle) => self.machine.session_drained(handle),
+            Command::Refresh(handle) => self.machine.refresh(handle, now),
             Command::CommandDone(handle, token) => self.machine.command_done(handle, token),
             Command::CommandRefused(handle, token, code, reason) => self.machine.command_refused(handle, token, code, reason),
             Command::Submit(submission, job) => self.machine.submit(submission, job),
@@ -562,6 +567,7 @@ impl Worker {
             Action::Absolve { run } => self.io.absolve(run),
             Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
+            Action::Look { handle, run, expected } => self.io.look(handle, run, expected),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),
             Action::DropTimer(timer) => self.io.drop_timer(timer),
             Action::FindEnd { handle, partition } => self.io.find_end(handle, partition),

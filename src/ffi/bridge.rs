@@ -268,6 +268,7 @@ fn session_array<'env>(env: &'env Env, event: ToSession) -> napi::Result<Array<'
         }
         ToSession::Drain { handle } => tuple(env, 2, 11, handle),
         ToSession::AllSeen { handle } => tuple(env, 2, 12, handle),
+        ToSession::Refreshed { handle } => tuple(env, 2, 14, handle),
     }
 }
 

@@ -123,6 +123,12 @@ impl NativeWorker {
         self.engine.get().and_then(|engine| engine.timers_missing())
     }
 
+    /// A node is about to read a copy that may be old; event 14 follows.
+    #[napi(catch_unwind)]
+    pub fn refresh(&self, handle: u32) {
+        self.command(Command::Refresh(handle));
+    }
+
     /// A command of a session changes nothing.
     #[napi(catch_unwind)]
     pub fn command_done(&self, handle: u32, token: u32) {
@@ -184,8 +190,8 @@ impl NativeWorker {
         extras_json: Option<String>,
     ) -> Result<()> {
         let outcome = outcome_json.map(|text| RunOutcome::parse(&text)).transpose().map_err(|error| napi::Error::from_reason(format!("outcome: {error}")))?;
-        let StepExtras { applied, timers, parked } = extras(extras_json.as_deref())?;
-        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, parked, outcome };
+        let StepExtras { applied, timers } = extras(extras_json.as_deref())?;
+        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, outcome };
         self.command(Command::Step(handle, Box::new(step)));
         Ok(())
     }
@@ -215,7 +221,6 @@ impl NativeWorker {
 struct StepExtras {
     applied: Vec<u32>,
     timers: Vec<Alarm>,
-    parked: bool,
 }
 
 fn extras(json: Option<&str>) -> Result<StepExtras> {

@@ -19,6 +19,7 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  *   outcomeJson: string | null, extrasJson?: string) => void} step
  * @property {(handle: number, token: number) => void} commandDone
  * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
+ * @property {(handle: number) => void} refresh
  * @property {() => string | null} timersMissing
  * @property {(runId: string, command: string) => Promise<void | Failure>} sendCommand
  * @property {(requestId: number, error: string | null, result: string | null) => void} reply

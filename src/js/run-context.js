@@ -436,14 +436,18 @@ export class VisitContext {
 	/** @type {Set<object> | undefined} */
 	held = undefined
 	#run
+	#fresh
 
-	/** @param {RunContext} run */
-	constructor(run) {
+	/** @param {RunContext} run @param {import('./freshness.js').Freshness} fresh */
+	constructor(run, fresh) {
 		this.#run = run
+		this.#fresh = fresh
 	}
 
 	/** @param {string} key */
 	async get(key) {
+		const looking = this.#fresh.wait()
+		if (looking) await looking
 		const value = this.#run.read(key)
 		this.#run.hold(this, value)
 		return value
@@ -456,7 +460,9 @@ export class VisitContext {
 	}
 
 	/** @param {string} key */
-	has(key) {
+	async has(key) {
+		const looking = this.#fresh.wait()
+		if (looking) await looking
 		return this.#run.has(key)
 	}
 
@@ -466,6 +472,8 @@ export class VisitContext {
 	}
 
 	async toJSON() {
+		const looking = this.#fresh.wait()
+		if (looking) await looking
 		const values = this.#run.snapshot()
 		for (const value of Object.values(values)) this.#run.hold(this, value)
 		return values

@@ -9,6 +9,7 @@ import { adoptRun } from './adoption.js'
 import { Code, KafkaAdapterError } from './errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
 import { parseCommand } from './command-messages.js'
+import { Freshness } from './freshness.js'
 import { LiveRun } from './live-run.js'
 import {
 	cancelledOutcome,
@@ -64,6 +65,7 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  *   outcomeJson: string | null, extrasJson?: string) => void} step
  * @property {(handle: number, token: number) => void} commandDone
  * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
+ * @property {(handle: number) => void} refresh
  * @property {() => string | null} timersMissing why nodes cannot have durable timers here, and what to do
  * @property {(handle: number) => void} drained
  */
@@ -83,6 +85,8 @@ export class RunSession {
 	closed = false
 	/** @type {LiveRun} what others in this process see of the run */
 	live
+	/** @type {Freshness} */
+	fresh
 	#env
 	#handle
 	#runId
@@ -143,6 +147,7 @@ export class RunSession {
 		this.live = new LiveRun(runId, context, () => !this.closed && !this.#ended && this.#draining !== 'answered')
 		this.live.askForStep = () => this.#pump()
 		this.#gate = env.permits.gate(env.permitsPerRun)
+		this.fresh = new Freshness(() => env.native.refresh(handle))
 		const { entry, blueprintId, checkpoint } = opening
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
 		this.graph = entry.graph()
@@ -279,7 +284,7 @@ export class RunSession {
 
 	/** @param {Visit} visit */
 	async #run(visit) {
-		visit.context = new VisitContext(this.#context)
+		visit.context = new VisitContext(this.#context, this.fresh)
 		const state = new VisitState(this.state, visit.context)
 		let settled
 		try {
@@ -683,6 +688,7 @@ export class RunSession {
 	durable(seq) {
 		if (this.closed) return
 		this.#context.durable(seq)
+		this.fresh.now()
 		this.live.durable(seq)
 		while (this.#announced.length > 0 && this.#announced[0].seq <= seq) {
 			const { due, recorded } = /** @type {{ due: Visit[], recorded: Visit[] }} */ (this.#announced.shift())
@@ -751,6 +757,7 @@ export class RunSession {
 		if (this.closed) return
 		this.closed = true
 		this.live.close(reason)
+		this.fresh.now()
 		const running = [...this.visits.values()].filter((visit) => visit.running)
 		if (running.length === 0) return
 		this.#signalAbort(reason)

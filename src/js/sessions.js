@@ -21,6 +21,7 @@ const START = 10
 const DRAIN = 11
 const ALL_SEEN = 12
 const COMMAND = 13
+const REFRESHED = 14
 // About the worker, not about a run.
 const PULSE = 20
 
@@ -119,6 +120,7 @@ export function createSessions({
 		else if (kind === ALL_SEEN) session.allSeen()
 		else if (kind === START) session.startVisits(detail)
 		else if (kind === COMMAND) session.command(detail, more)
+		else if (kind === REFRESHED) session.fresh.now()
 		else if (kind === DRAIN) session.drain()
 		else if (kind === CLOSE) {
 			sessions.delete(handle)

@@ -117,6 +117,11 @@ pub enum ToSession {
         /// Highest durable step number.
         seq: u32,
     },
+    /// What a session has asked for is done: its copy is as the store has it.
+    Refreshed {
+        /// Session handle.
+        handle: u32,
+    },
     /// Keys changed by somebody else since they were read (merge by key; uncommitted changes win).
     Merge {
         /// Session handle.

@@ -1,7 +1,7 @@
 //! Commands (D12): resume, cancel, wake-up. Each is a message that its run's owner applies in a step, or
 //! finds to change nothing; until then its anchor is held.
 
-use super::{Action, Anchor, Machine, PendingCommand, Phase, Run, WaitingMessage};
+use super::{Action, Anchor, Machine, PendingCommand, Phase, WaitingMessage};
 use crate::kernel::effects::{DeadLetter, RawMessage, ToSession};
 use crate::kernel::error::Code;
 use crate::kernel::job::Job;
@@ -51,7 +51,6 @@ impl Machine {
             let anchor = self.finish_command(&id, &command);
             self.release(anchor);
         }
-        self.park_if_idle(handle);
     }
 
     /// A session cannot make anything of a command.
@@ -61,7 +60,6 @@ impl Machine {
         if let Some(command) = run.commands.remove(&token) {
             self.bury_command(&id, command, code, reason);
         }
-        self.park_if_idle(handle);
     }
 
     pub(super) fn bury_command(&mut self, run: &str, command: PendingCommand, code: &'static str, reason: String) {
@@ -109,19 +107,6 @@ impl Machine {
                 self.deliver(job, partition, anchor, message);
             }
         }
-    }
-
-    // A run in which nothing is due before its timers leaves the memory.
-    pub(super) fn park_if_idle(&mut self, handle: u32) {
-        let idle = |run: &Run| {
-            run.parked && run.phase == Phase::Open && run.writing.is_none() && run.queued.is_none() && run.commands.is_empty() && run.visits.is_empty()
-        };
-        if !self.runs.get(&handle).is_some_and(idle) {
-            return;
-        }
-        let anchors = self.runs.get_mut(&handle).map(|run| std::mem::take(&mut run.anchors)).unwrap_or_default();
-        self.release_all(anchors);
-        self.close(handle, "parked");
     }
 }
 

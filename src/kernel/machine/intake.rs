@@ -192,7 +192,6 @@ impl Machine {
                 waiting: vec![WaitingMessage { node: job.node, command: job.command, anchor, message }],
                 visits: std::collections::HashMap::new(),
                 commands: std::collections::HashMap::new(),
-                parked: false,
                 document: Document::default(),
                 checkpoint: String::new(),
                 clock: WriteClock::default(),

@@ -163,6 +163,15 @@ pub enum Action {
         /// through [`Machine::foreign`] instead of writing.
         verify: Option<i64>,
     },
+    /// Look whether a run's row still has this write time; answer with [`Machine::looked`].
+    Look {
+        /// Run handle.
+        handle: u32,
+        /// Run id.
+        run: String,
+        /// The write time as we know it.
+        expected: i64,
+    },
     /// Send a job; answer with [`Machine::sent`].
     Send {
         /// Answer with this token.
@@ -353,8 +362,6 @@ pub struct Step {
     pub applied: Vec<u32>,
     /// Timers to be durable before the step is.
     pub timers: Vec<Alarm>,
-    /// Nothing is due before one of the run's timers: it may leave the memory.
-    pub parked: bool,
     /// Set when nothing is due any more.
     pub outcome: Option<Outcome>,
 }
@@ -395,8 +402,6 @@ struct Run {
     waiting: Vec<WaitingMessage>,
     visits: HashMap<u32, Visit>,
     commands: HashMap<u32, PendingCommand>,
-    // Its session said that nothing is due before a timer.
-    parked: bool,
     document: Document,
     checkpoint: String,
     clock: WriteClock,

@@ -11,8 +11,7 @@ impl Machine {
     pub fn step(&mut self, handle: u32, step: Step, now: Now) {
         let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Open) else { return };
         let before = run.document.bytes();
-        let ends = step.outcome.is_some() || step.parked;
-        let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && ends;
+        let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && step.outcome.is_some();
         let now_ms = now.wall_micros.div_euclid(1_000);
         for (key, raw) in &step.changes {
             run.document.apply(key.clone(), raw.clone());
@@ -31,7 +30,6 @@ impl Machine {
         if step.outcome.is_some() {
             run.phase = Phase::Ending;
         }
-        run.parked = step.parked;
         let timers = step.timers.into_iter().map(|alarm| Timer::new(run.partition, &run.id, alarm, now_ms));
         let first = run.queued.is_none();
         let batch = run.queued.get_or_insert_with(Batch::default);
@@ -113,7 +111,6 @@ impl Machine {
             Some(outcome) => self.publish(handle, outcome, now),
             None => self.write_next(handle, now),
         }
-        self.park_if_idle(handle);
         self.close_if_drained(handle);
     }
 
@@ -159,6 +156,37 @@ impl Machine {
         run.anchors.extend(leftover);
         let partition = run.partition;
         self.actions.push(Action::Publish { handle, partition, record });
+    }
+
+    /// A node is about to read a copy that may be old: has somebody else written the row (D8)?
+    pub fn refresh(&mut self, handle: u32, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Open) else { return };
+        let stale = now.moment.since(run.verified_at) > self.config.verify_after;
+        // A write on its way has looked itself.
+        match run.stored_micros.filter(|_| stale && run.writing.is_none()) {
+            Some(expected) => self.actions.push(Action::Look { handle, run: run.id.clone(), expected }),
+            None => self.tell(ToSession::Refreshed { handle }),
+        }
+    }
+
+    /// The answer to [`Action::Look`]: the row as somebody else has written it, or `None` where it is as we know it.
+    pub fn looked(&mut self, handle: u32, theirs: Option<StoredContext>, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        run.verified_at = now.moment;
+        let known = |row: &StoredContext| row.write_micros == run.stored_micros;
+        // A step that came meanwhile is merged by its own write.
+        if let Some(row) = theirs.filter(|row| !known(row) && run.writing.is_none()) {
+            self.counters.merges += 1;
+            if let Some(micros) = row.write_micros {
+                run.clock.saw(micros);
+                run.stored_micros = Some(micros);
+            }
+            let changes = row.read().map(|stored| merge(run, &stored.document, &Batch::default())).unwrap_or_default();
+            if !changes.is_empty() {
+                self.tell(ToSession::Merge { handle, changes });
+            }
+        }
+        self.tell(ToSession::Refreshed { handle });
     }
 
     /// The row was written by somebody else since it was read: merge by key, our uncommitted changes

@@ -433,7 +433,7 @@ impl World {
         session.announced.insert(session.seq, due.clone());
         session.over = outcome.is_some();
         let checkpoint = serde_json::to_string(&session.checkpoint).unwrap();
-        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, parked: false, outcome };
+        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, outcome };
         self.machine.step(handle, step, now);
     }
 
