@@ -94,7 +94,80 @@ describe('on the real engine', () => {
 			},
 		})
 		const expected = runs.flatMap((run) => ['a', 'b', 'c', 'd'].map((node) => `${run},${node}`))
-		assert.deepEqual(handled.toSorted(), expected.toSorted())
+		const twice = handled.filter((job, at) => handled.indexOf(job) !== at)
+		const never = expected.filter((job) => !handled.includes(job))
+		assert.deepEqual({ twice, never }, { twice: [], never: [] })
+	})
+
+	it('handleJob goes before its node: nothing starts without it', async () => {
+		const handled = new Set()
+		/** @type {string[]} */
+		const early = []
+		class Custom extends KafkaAdapter {
+			async handleJob(job) {
+				await new Promise((resolve) => setTimeout(resolve, 2))
+				handled.add(`${job.runId},${job.nodeId}`)
+				await base.handleJob.call(this, job)
+			}
+		}
+		const count = async ({ input, context, params }) => {
+			if (!handled.has(`${await context.get('run')},${params.at}`)) early.push(params.at)
+			return { output: (input ?? 0) + 1 }
+		}
+		const nodes = diamond.nodes.map((node) => ({ ...node, params: { at: node.id } }))
+		for (const dispatch of ['topic', 'local']) {
+			const runtimeOptions = {
+				logger: memoryLogger(),
+				blueprints: { diamond: { ...diamond, nodes } },
+				registry: { count },
+			}
+			const adapter = new Custom({ backend: { embedded: randomUUID() }, dispatch, runtimeOptions })
+			await adapter.start()
+			const ids = Array.from({ length: RUNS }, () => randomUUID())
+			const runs = await Promise.all(ids.map((runId) => adapter.startRun('diamond', { run: runId }, { runId })))
+			for (const run of runs) assert.equal((await run.result({ timeoutMs: 20_000 })).status, 'completed')
+			await adapter.stop()
+		}
+		assert.deepEqual(early, [])
+	})
+
+	it('maxConcurrentJobs 1: one node at a time, in the order of the topic', async () => {
+		let running = 0
+		let most = 0
+		/** @type {string[]} */
+		const order = []
+		const count = async ({ input, context, params }) => {
+			most = Math.max(most, ++running)
+			order.push(`${await context.get('run')}${params.at}`)
+			await new Promise((resolve) => setTimeout(resolve, 1))
+			running--
+			return { output: (input ?? 0) + 1 }
+		}
+		const nodes = diamond.nodes.map((node) => ({ ...node, params: { at: node.id } }))
+		const runtimeOptions = {
+			logger: memoryLogger(),
+			blueprints: { diamond: { ...diamond, nodes } },
+			registry: { count },
+		}
+		const adapter = new KafkaAdapter({ backend: { embedded: randomUUID() }, maxConcurrentJobs: 1, runtimeOptions })
+		// Their starts lie on the topic one after the other, in whichever partitions.
+		const runs = [1, 2, 3].map((run) => ({ runId: randomUUID(), run }))
+		await adapter.start()
+		for (const { runId, run } of runs) await adapter.startRun('diamond', { run }, { runId })
+		for (const { runId } of runs)
+			assert.equal((await adapter.getRun(runId).result({ timeoutMs: 20_000 })).status, 'completed')
+		await adapter.stop()
+		assert.equal(most, 1)
+		assert.equal(order.length, 12)
+		for (const { run } of runs)
+			assert.equal(
+				order
+					.filter((one) => one[0] === String(run))
+					.map((one) => one[1])
+					.join('')
+					.replace('cb', 'bc'),
+				'abcd',
+			)
 	})
 
 	it('processJobs that wraps the handler sees each message', async () => {

@@ -107,6 +107,8 @@ impl WorkerConfig {
     /// The engine's settings. The start's limit begins here.
     pub fn settings(&self) -> Settings {
         let serial = self.limits.max_concurrent_jobs == Some(1);
+        // One at a time means in topic order; an overridden handleJob sees every job. `src/js/life-cycle.js` says the same.
+        let local_starts = !serial && self.handle == Way::Native;
         let defaults = machine::Config::default();
         Settings {
             topic: self.topic.clone(),
@@ -117,10 +119,10 @@ impl WorkerConfig {
                 max_loaded_bytes: self.limits.max_loaded_bytes.unwrap_or(defaults.max_loaded_bytes),
                 max_waiting_messages: self.limits.max_waiting_messages.unwrap_or(defaults.max_waiting_messages),
                 serial,
-                // One at a time means in topic order; an overridden handleJob sees every job.
-                local_starts: !serial && self.handle == Way::Native,
+                local_starts,
                 hand_over: self.handle == Way::Js,
-                send_successors: self.dispatch == Dispatch::Topic || self.enqueue == Way::Js,
+                // Without local starts a node has nothing but its message to start it.
+                send_successors: self.dispatch == Dispatch::Topic || self.enqueue == Way::Js || !local_starts,
                 refresh_after: self.refresh_after_ms.map_or(defaults.refresh_after, Duration::from_millis),
                 poison_openings: self.poison_openings.filter(|_| !matches!(self.coordination, CoordinationConfig::None)),
                 ..defaults

@@ -154,7 +154,13 @@ export class LifeCycle {
 			onState: (state, detail) => this.#follow(worker, state, detail),
 			sessions: {
 				runtime: host.runtime,
-				options: { schedule: host.settings.schedule, strict: host.settings.strict, ...host.settings.limits },
+				options: {
+					// One at a time means in topic order; an overridden handleJob sees every job before it starts.
+					localStarts: config.handle === 'native' && host.settings.limits.maxConcurrentJobs !== 1,
+					schedule: host.settings.schedule,
+					strict: host.settings.strict,
+					...host.settings.limits,
+				},
 				adapterBus: host.adapterBus,
 				hooks: host.sessionHooks(),
 				livePlace: this.#livePlace(),
