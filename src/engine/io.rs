@@ -102,7 +102,8 @@ impl Io {
         tokio::spawn(async move {
             while !io.events.is_closed() {
                 tokio::time::sleep(KAFKA_PAUSE).await;
-                if io.ports.source.facts().await.is_ok() {
+                // Whatever else it says: a broker has said it.
+                if !matches!(io.ports.source.facts().await, Err(FlowError::Unreachable { .. })) {
                     return io.report(Event::KafkaAnswers);
                 }
             }

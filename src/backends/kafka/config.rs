@@ -266,7 +266,9 @@ impl KafkaSettings {
         // The default second of pause once the prefetch limit was reached would show as stalls.
         config.set("fetch.queue.backoff.ms", "10");
         config.set("fetch.error.backoff.ms", "100");
-        config.set("topic.metadata.refresh.interval.ms", "60000");
+        // A broker that has just started may not know its topics yet. The client then takes the topic for deleted, gives its
+        // partitions up, and looks again at this interval only; new partitions are found at it, too.
+        config.set("topic.metadata.refresh.interval.ms", "5000");
         self.apply_properties(&mut config);
         config
     }
