@@ -143,6 +143,7 @@ export class LifeCycle {
 		const host = this.#host
 		const begun = performance.now()
 		const { config: settings, token } = await this.#configure()
+		/** @type {typeof settings} */
 		const config = { ...settings, startSpentMs: Math.round(performance.now() - begun) }
 		this.#isThroughJs = config.kafka.kind === 'js'
 		const hooks = { ...host.hooks, handle: (/** @type {JobPayload} */ job) => this.#handler(job) }
