@@ -14,7 +14,7 @@ use super::worker::Event;
 use crate::kernel::error::FlowError;
 use crate::kernel::retry::Backoff;
 use crate::kernel::timer::Timer;
-use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StatusRecord};
+use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StatusRecord, StoredContext};
 
 /// How often a withheld permission is looked at again.
 const WITHHELD_PAUSE: Duration = Duration::from_millis(20);
@@ -123,9 +123,9 @@ impl Io {
         let io = self.clone();
         tokio::spawn(async move {
             if let Some(expected) = verify
-                && let Some(event) = io.verify(handle, &write.run, expected).await
+                && let Some(theirs) = io.verify(&write.run, expected).await
             {
-                return io.report(event);
+                return io.report(Event::Foreign(handle, theirs));
             }
             let write = Arc::new(write);
             if !io.put_timers(partition, &write).await {
@@ -143,7 +143,7 @@ impl Io {
 
     // Timers come before the step that parks their run (D5). False when the partition is not ours any more.
     async fn put_timers(&self, partition: i32, write: &ContextWrite) -> bool {
-        let Some(timers) = &self.ports.timers else { return true };
+        let Ok(timers) = &self.ports.timers else { return true };
         for timer in &write.timers {
             match self.persist("timers", || self.permitted(partition, || timers.put(timer))).await {
                 Ok(Some(())) => {}
@@ -158,7 +158,7 @@ impl Io {
     }
 
     pub(super) fn find_timers(&self, partition: i32, epoch: u64, from_ms: i64, until_ms: i64) {
-        let Some(timers) = self.ports.timers.clone() else { return };
+        let Ok(timers) = self.ports.timers.clone() else { return };
         let io = self.clone();
         tokio::spawn(async move {
             match io.persist("timers", || timers.find(partition, from_ms, until_ms)).await {
@@ -170,7 +170,7 @@ impl Io {
 
     /// Best effort: a timer that stays fires once more, and changes nothing.
     pub(super) fn drop_timer(&self, timer: Timer) {
-        let Some(timers) = self.ports.timers.clone() else { return };
+        let Ok(timers) = self.ports.timers.clone() else { return };
         let io = self.clone();
         tokio::spawn(async move {
             let _ = io.persist("timers", || timers.delete(&timer)).await;
@@ -181,22 +181,15 @@ impl Io {
     pub(super) fn look(&self, handle: u32, run: String, expected: i64) {
         let io = self.clone();
         tokio::spawn(async move {
-            let theirs = match io.verify(handle, &run, expected).await {
-                Some(Event::Foreign(_, stored)) => stored,
-                _ => None,
-            };
+            let theirs = io.verify(&run, expected).await.flatten();
             io.report(Event::Looked(handle, theirs));
         });
     }
 
-    // Looks whether the row is still the one we know; answers with what was found if it is not.
-    async fn verify(&self, handle: u32, run: &str, expected: i64) -> Option<Event> {
-        let found = self.persist("context store", || self.ports.contexts.write_micros(run)).await;
-        match found {
-            Ok(Some(micros)) if micros != expected => {
-                let stored = self.persist("context store", || self.ports.contexts.load(run)).await.ok().flatten();
-                Some(Event::Foreign(handle, stored))
-            }
+    // Looks whether the row is still the one we know; answers with what stands there if it is not.
+    async fn verify(&self, run: &str, expected: i64) -> Option<Option<StoredContext>> {
+        match self.persist("context store", || self.ports.contexts.write_micros(run)).await {
+            Ok(Some(micros)) if micros != expected => Some(self.persist("context store", || self.ports.contexts.load(run)).await.ok().flatten()),
             _ => None,
         }
     }

@@ -12,8 +12,12 @@ use super::Settings;
 use super::health::Board;
 use super::worker::Event;
 use crate::kernel::error::FlowError;
-use crate::kernel::lease::{Lease, Standing, lease_key};
-use crate::ports::{Coordination, LogLevel};
+use crate::kernel::lease::{Bid, Bidder, Lease, LeaseRow, Standing, Window, given_back, lease_key};
+use crate::ports::{Clock, Coordination, LeaseStore, LogLevel};
+
+const MICROS_PER_MS: i64 = 1_000;
+/// A swap that fails for a row that has changed since is tried again at once, so often.
+const SWAPS: usize = 3;
 
 /// Whether a write of a partition may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +29,19 @@ pub(super) enum Permission {
     Refused,
 }
 
-/// The leases as the IO tasks see them.
+/// The row of a lease that is held, with its window of write times.
+type Tenure = (LeaseRow, Window);
+
+#[derive(Clone)]
+struct Held {
+    lease: Lease,
+    // `None` for a key in the coordination store.
+    tenure: Option<Tenure>,
+}
+
+/// The leases as the IO tasks see them. A partition without one may be written, too, when nothing keeps leases.
 #[derive(Clone, Default)]
-pub(super) struct LeaseTable(Arc<RwLock<HashMap<i32, Option<Lease>>>>);
+pub(super) struct LeaseTable(Arc<RwLock<HashMap<i32, Option<Held>>>>);
 
 impl LeaseTable {
     /// Lets a partition without lease be written.
@@ -35,21 +49,21 @@ impl LeaseTable {
         self.set(partition, None);
     }
 
-    fn set(&self, partition: i32, lease: Option<Lease>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(partition, lease);
+    fn set(&self, partition: i32, held: Option<Held>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(partition, held);
     }
 
-    pub(super) fn remove(&self, partition: i32) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    fn remove(&self, partition: i32) -> Option<Held> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&partition).flatten()
     }
 
     /// Judged directly before each send (G8).
     pub(super) fn permission(&self, partition: i32, ports: &Ports) -> Permission {
         match self.0.read().unwrap_or_else(PoisonError::into_inner).get(&partition) {
             None => Permission::Refused,
-            // No coordination store: the assignment alone decides.
+            // Nothing keeps leases: the assignment alone decides.
             Some(None) => Permission::Granted,
-            Some(Some(lease)) => match lease.standing(ports.clock.now()) {
+            Some(Some(held)) => match held.lease.standing(ports.clock.now()) {
                 Standing::Valid => Permission::Granted,
                 Standing::Lapsed => Permission::Withheld,
             },
@@ -75,18 +89,19 @@ impl LeaseKeeper {
     /// Asks for a partition's lease; [`Event::Leased`] follows.
     pub(super) fn acquire(&mut self, partition: i32) {
         self.cancel(partition);
-        let Some(coordination) = self.ports.coordination.clone() else {
+        let Some(register) = Register::of(&self.ports, &self.settings.topic) else {
             self.table.set(partition, None);
-            let _ = self.events.send(Event::Leased(partition));
+            let _ = self.events.send(Event::Leased(partition, None));
             return;
         };
+        let me = self.me();
         let holder = Holder {
-            key: lease_key(&self.settings.topic, partition),
-            me: format!("{} ({})", self.settings.group, self.settings.worker_id),
+            bidder: Bidder::new(me.clone(), self.settings.lease_ttl),
+            me,
             ttl: self.settings.lease_ttl,
             partition,
             topic: self.settings.topic.clone(),
-            coordination,
+            register,
             ports: self.ports.clone(),
             table: self.table.clone(),
             board: self.board.clone(),
@@ -95,41 +110,86 @@ impl LeaseKeeper {
         self.tasks.insert(partition, tokio::spawn(holder.keep()));
     }
 
-    /// Stops renewing without giving the key back.
+    fn me(&self) -> String {
+        format!("{} ({})", self.settings.group, self.settings.worker_id)
+    }
+
+    /// Stops renewing without giving the lease back.
     pub(super) fn cancel(&mut self, partition: i32) {
+        self.release(partition);
+    }
+
+    fn release(&mut self, partition: i32) -> Option<Held> {
         if let Some(task) = self.tasks.remove(&partition) {
             task.abort();
         }
-        self.table.remove(partition);
         self.board.well(&place(partition));
+        self.table.remove(partition)
     }
 
     /// Takes leases out of the keeper, to be given back outside the control loop. Writes of these
     /// partitions are refused from now on.
     pub(super) fn detach(&mut self, partitions: &[i32]) -> Detached {
-        partitions.iter().for_each(|partition| self.cancel(*partition));
-        let keys = partitions.iter().map(|partition| lease_key(&self.settings.topic, *partition)).collect();
-        let me = format!("{} ({})", self.settings.group, self.settings.worker_id);
-        Detached { coordination: self.ports.coordination.clone(), keys, me }
+        let held = partitions.iter().map(|partition| (*partition, self.release(*partition).and_then(|held| held.tenure))).collect();
+        Detached { register: Register::of(&self.ports, &self.settings.topic), clock: self.ports.clock.clone(), me: self.me(), held }
     }
 }
 
-/// Leases on their way back to the store.
+/// Where leases are kept.
+enum Register {
+    Rows(Arc<dyn LeaseStore>),
+    Keys { coordination: Arc<dyn Coordination>, topic: String },
+}
+
+impl Register {
+    fn of(ports: &Ports, topic: &str) -> Option<Self> {
+        if let Some(leases) = &ports.leases {
+            return Some(Self::Rows(leases.clone()));
+        }
+        ports.coordination.clone().map(|coordination| Self::Keys { coordination, topic: topic.to_owned() })
+    }
+}
+
+/// Leases on their way back to where they are kept.
 pub(super) struct Detached {
-    coordination: Option<Arc<dyn Coordination>>,
-    keys: Vec<String>,
+    register: Option<Register>,
+    clock: Arc<dyn Clock>,
     me: String,
+    held: Vec<(i32, Option<Tenure>)>,
 }
 
 impl Detached {
-    /// Deletes the keys that are ours, so that the next owner need not wait. Best effort: they expire by
-    /// themselves.
+    /// Gives back what is ours, so that the next owner need not wait. Best effort: leases end by themselves.
     pub(super) async fn give_back(self) {
-        let Some(coordination) = self.coordination else { return };
-        for key in self.keys {
-            if matches!(coordination.get(&key).await, Ok(Some(holder)) if holder == self.me) {
-                let _ = coordination.delete(&key).await;
+        match &self.register {
+            None => {}
+            Some(Register::Rows(leases)) => {
+                for (partition, tenure) in &self.held {
+                    if let Some(tenure) = tenure {
+                        self.give_row_back(leases.as_ref(), *partition, tenure).await;
+                    }
+                }
             }
+            Some(Register::Keys { coordination, topic }) => {
+                for (partition, _) in &self.held {
+                    let key = lease_key(topic, *partition);
+                    if matches!(coordination.get(&key).await, Ok(Some(holder)) if holder == self.me) {
+                        let _ = coordination.delete(&key).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn give_row_back(&self, leases: &dyn LeaseStore, partition: i32, (row, window): &Tenure) {
+        let last = given_back(row, *window, self.clock.wall_micros());
+        if !matches!(leases.swap(partition, Some(row), &last).await, Ok(false)) {
+            return;
+        }
+        // A renewal that was on its way has been made since.
+        let Ok(Some(found)) = leases.find(partition).await else { return };
+        if found.epoch == row.epoch && found.holder == self.me {
+            let _ = leases.swap(partition, Some(&found), &last).await;
         }
     }
 }
@@ -145,12 +205,12 @@ fn place(partition: i32) -> String {
 }
 
 struct Holder {
-    key: String,
+    bidder: Bidder,
     me: String,
     ttl: Duration,
     partition: i32,
     topic: String,
-    coordination: Arc<dyn Coordination>,
+    register: Register,
     ports: Ports,
     table: LeaseTable,
     board: Board,
@@ -158,39 +218,50 @@ struct Holder {
 }
 
 enum Attempt {
-    Held,
+    Held(Option<Tenure>),
     HeldByOther(String),
-    Unknown(FlowError),
 }
 
 impl Holder {
-    async fn keep(self) {
-        let mut leased = false;
+    async fn keep(mut self) {
+        // The epoch of the tenure that the machine knows of; keys have none.
+        let mut known: Option<Option<i64>> = None;
         loop {
             let asked = self.ports.clock.now();
             match self.attempt().await {
-                Attempt::Held => {
-                    self.table.set(self.partition, Some(Lease::granted(asked, self.ttl)));
+                Ok(Attempt::Held(tenure)) => {
+                    let (epoch, window) = tenure.as_ref().map(|(row, window)| (row.epoch, *window)).unzip();
+                    self.table.set(self.partition, Some(Held { lease: Lease::granted(asked, self.ttl), tenure }));
                     if self.board.well(&place(self.partition)) {
                         self.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] lease of partition {} is held again", self.partition));
                     }
-                    if !std::mem::replace(&mut leased, true) {
-                        let _ = self.events.send(Event::Leased(self.partition));
-                    }
+                    self.announce(known.replace(epoch), epoch, window);
                 }
-                Attempt::HeldByOther(holder) => {
-                    if std::mem::replace(&mut leased, false) {
+                Ok(Attempt::HeldByOther(holder)) => {
+                    if known.take().is_some() {
                         self.table.remove(self.partition);
                         let _ = self.events.send(Event::LeaseLost(self.partition));
                     }
                     self.complain(&FlowError::LeaseHeld { topic: self.topic.clone(), partition: self.partition, holder });
                 }
-                Attempt::Unknown(error) => self.complain(&error),
+                Err(error) => self.complain(&error),
             }
             // A third of the life: two renewals may fail before the lease lapses. Asking is quicker.
-            let pause = if leased { self.ttl / 3 } else { Duration::from_millis(100).min(self.ttl / 10) };
+            let pause = if known.is_some() { self.ttl / 3 } else { Duration::from_millis(100).min(self.ttl / 10) };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    fn announce(&self, before: Option<Option<i64>>, epoch: Option<i64>, window: Option<Window>) {
+        if before == Some(epoch) {
+            let _ = self.events.send(Event::Renewed(self.partition, window));
+            return;
+        }
+        // In between somebody else may have had it.
+        if before.is_some() {
+            let _ = self.events.send(Event::LeaseLost(self.partition));
+        }
+        let _ = self.events.send(Event::Leased(self.partition, window));
     }
 
     // A worker of our own group that died leaves its lease behind; that is no second group.
@@ -216,31 +287,53 @@ impl Holder {
         }
     }
 
-    // `extend_ttl` would also extend somebody else's key, so the holder is read before and after it.
-    async fn attempt(&self) -> Attempt {
-        match self.try_attempt().await {
-            Ok(None) => Attempt::Held,
-            Ok(Some(holder)) => Attempt::HeldByOther(holder),
-            Err(error) => Attempt::Unknown(error),
+    async fn attempt(&mut self) -> Result<Attempt, FlowError> {
+        match &self.register {
+            Register::Rows(leases) => {
+                let leases = leases.clone();
+                self.ask_for_row(leases.as_ref()).await
+            }
+            Register::Keys { coordination, topic } => self.ask_for_key(coordination.as_ref(), &lease_key(topic, self.partition)).await,
         }
     }
 
-    async fn try_attempt(&self) -> Result<Option<String>, FlowError> {
+    async fn ask_for_row(&mut self, leases: &dyn LeaseStore) -> Result<Attempt, FlowError> {
+        for _ in 0..SWAPS {
+            let wall_ms = self.ports.clock.wall_micros() / MICROS_PER_MS;
+            if let Bid::Swap { seen, row } = self.bidder.bid(self.ports.clock.now(), wall_ms)
+                && leases.swap(self.partition, seen.as_ref(), &row).await?
+            {
+                let window = self.bidder.won(seen.as_ref(), row.clone());
+                return Ok(Attempt::Held(Some((row, window))));
+            }
+            let found = leases.find(self.partition).await?;
+            let now = self.ports.clock.now();
+            self.bidder.looked(found, now);
+            if let Some(holder) = self.bidder.other(now, wall_ms) {
+                return Ok(Attempt::HeldByOther(holder.to_owned()));
+            }
+        }
+        Ok(Attempt::HeldByOther("another worker".into()))
+    }
+
+    // `extend_ttl` would also extend somebody else's key, so the holder is read before and after it.
+    async fn ask_for_key(&self, coordination: &dyn Coordination, key: &str) -> Result<Attempt, FlowError> {
+        const HELD: Attempt = Attempt::Held(None);
         let ttl = self.ttl.as_secs().max(1);
-        match self.coordination.get(&self.key).await? {
+        match coordination.get(key).await? {
             Some(holder) if holder == self.me => {
-                let extended = self.coordination.extend_ttl(&self.key, ttl).await?;
-                if extended && self.coordination.get(&self.key).await?.as_deref() == Some(&self.me) {
-                    return Ok(None);
+                let extended = coordination.extend_ttl(key, ttl).await?;
+                if extended && coordination.get(key).await?.as_deref() == Some(&self.me) {
+                    return Ok(HELD);
                 }
             }
-            Some(holder) => return Ok(Some(holder)),
+            Some(holder) => return Ok(Attempt::HeldByOther(holder)),
             None => {}
         }
-        if self.coordination.set_if_not_exist(&self.key, &self.me, ttl).await? {
-            return Ok(None);
+        if coordination.set_if_not_exist(key, &self.me, ttl).await? {
+            return Ok(HELD);
         }
-        let holder = self.coordination.get(&self.key).await?.unwrap_or_else(|| "another worker".into());
-        Ok((holder != self.me).then_some(holder))
+        let holder = coordination.get(key).await?.unwrap_or_else(|| "another worker".into());
+        Ok(if holder == self.me { HELD } else { Attempt::HeldByOther(holder) })
     }
 }

@@ -34,7 +34,7 @@ pub use start_limit::StartLimit;
 pub use worker::{Command, Commands, Engine, start};
 
 use crate::kernel::machine;
-use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, StatusStore, TimerStore};
+use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, LeaseStore, StatusStore, TimerStore};
 
 /// Everything the engine drives.
 #[derive(Clone)]
@@ -49,12 +49,12 @@ pub struct Ports {
     pub contexts: Arc<dyn ContextStore>,
     /// Status rows.
     pub statuses: Arc<dyn StatusStore>,
-    /// Leases; without it partitions are worked on as soon as they are assigned.
+    /// Where leases are kept as rows.
+    pub leases: Option<Arc<dyn LeaseStore>>,
+    /// Where leases are kept otherwise; without both, partitions are worked on as soon as they are assigned.
     pub coordination: Option<Arc<dyn Coordination>>,
-    /// Durable timers, where there is a place for them.
-    pub timers: Option<Arc<dyn TimerStore>>,
-    /// Why there is none, with what would make it; for nodes that need one.
-    pub timers_missing: String,
+    /// Durable timers, or why there are none and what would make them; for nodes that need one.
+    pub timers: Result<Arc<dyn TimerStore>, String>,
     /// The JavaScript sessions.
     pub executor: Arc<dyn Executor>,
     /// Logs, life cycle, hooks.

@@ -13,6 +13,7 @@ use super::leases::{LeaseKeeper, LeaseTable};
 use super::{Ports, Settings, shutdown};
 use crate::kernel::error::FlowError;
 use crate::kernel::job::Job;
+use crate::kernel::lease::Window;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{Action, Config, Machine, Now, Step, VIRTUAL_PARTITION};
 use crate::kernel::pulse::Pulse;
@@ -33,7 +34,9 @@ const ABORT_GRACE: Duration = Duration::from_millis(500);
 pub(super) enum Event {
     Source(SourceEvent),
     Command(Command),
-    Leased(i32),
+    Leased(i32, Option<Window>),
+    /// The same lease is held for longer.
+    Renewed(i32, Option<Window>),
     LeaseLost(i32),
     BacklogSeen(i32, u64, Option<i64>),
     Examined(u32, u32),
@@ -160,7 +163,7 @@ pub async fn start(ports: Ports, settings: Settings, on_engine: impl FnOnce(&Eng
         limit.wait(ports.host.as_ref(), "reaching the coordination store", |_| coordination.get("flowcraft:ping")).await?;
     }
     let (events, receiver) = unbounded_channel();
-    let timers_missing = ports.timers.is_none().then(|| ports.timers_missing.clone());
+    let timers_missing = ports.timers.as_ref().err().cloned();
     let engine = Engine { commands: Commands(events.clone()), board: board.clone(), direct_sink: ports.direct_sink.clone(), timers_missing };
     // Sessions may answer before the group is joined.
     on_engine(&engine);
@@ -236,7 +239,7 @@ impl Worker {
             log_outcomes: settings.log_outcomes,
             published: Arc::default(),
         };
-        let config = Config { layout: ports.contexts.layout(), timers: ports.timers.is_some(), ..settings.machine.clone() };
+        let config = Config { layout: ports.contexts.layout(), timers: ports.timers.is_ok(), ..settings.machine.clone() };
         let machine = Machine::new(config, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());
         let pulse = Pulse::new(settings.max_stall);
@@ -312,10 +315,14 @@ impl Worker {
         match event {
             Event::Source(event) => self.on_source(event, now),
             Event::Command(command) => self.on_command(command, now),
-            Event::Leased(partition) => match self.machine.leasing(partition) {
-                Some(epoch) if self.counts_openings() => self.io.see_backlog(partition, epoch),
-                _ => self.machine.activate(partition, now),
-            },
+            Event::Leased(partition, window) => {
+                self.machine.set_window(partition, window);
+                match self.machine.leasing(partition) {
+                    Some(epoch) if self.counts_openings() => self.io.see_backlog(partition, epoch),
+                    _ => self.machine.activate(partition, now),
+                }
+            }
+            Event::Renewed(partition, window) => self.machine.set_window(partition, window),
             Event::BacklogSeen(partition, epoch, end) => {
                 if self.machine.backlog(partition, epoch, end) {
                     self.machine.activate(partition, now);
@@ -481,7 +488,7 @@ impl Worker {
                     // A failure here only means redelivery, which changes nothing.
                     let _ = tokio::time::timeout(Duration::from_secs(3), source.commit_now(&positions)).await;
                 }
-                leases.give_back().await;
+                let _ = tokio::time::timeout(Duration::from_secs(3), leases.give_back()).await;
                 let _ = events.send(Event::Released(partitions));
                 let _ = revocation.done.send(());
             });

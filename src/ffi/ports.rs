@@ -16,7 +16,7 @@ use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
 use crate::engine::{Ports, StartLimit, SystemClock};
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LogLevel, OutboundJob, SendDone, StatusStore, TimerStore};
+use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LeaseStore, LogLevel, OutboundJob, SendDone, StatusStore, TimerStore};
 
 /// The Kafka client keeps its patience for the life of the worker: a start that is nearly over leaves it this much.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +33,7 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>, limit: &StartL
     let contexts = limit.wait(port.as_ref(), cassandra, |patience| contexts(config, bridge, patience)).await?;
     let statuses = limit.wait(port.as_ref(), cassandra, |patience| statuses(config, bridge, patience)).await?;
     let timers = limit.wait(port.as_ref(), cassandra, |patience| timers(config, patience)).await?;
+    let leases = limit.wait(port.as_ref(), cassandra, |patience| leases(config, patience)).await?;
     let coordination = limit.wait(port.as_ref(), "reaching the coordination store", |patience| coordination(config, bridge, patience)).await?;
     // Kafka is reached by the engine, which gives it what is left.
     let (source, direct_sink) = job_log(config, bridge, limit.patience().max(LEAST_PATIENCE))?;
@@ -40,20 +41,7 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>, limit: &StartL
     if let (Err(missing), TableConfig::Native { .. }) = (&timers, &config.timers) {
         bridge.log(LogLevel::Warn, format!("[KafkaAdapter] {missing}"));
     }
-    let (timers, timers_missing) = timers.map_or_else(|missing| (None, missing), |timers| (Some(timers), String::new()));
-    Ok(Ports {
-        source,
-        sink,
-        direct_sink,
-        contexts,
-        statuses,
-        timers,
-        timers_missing,
-        coordination,
-        executor: port.clone(),
-        host: port,
-        clock: Arc::new(SystemClock),
-    })
+    Ok(Ports { source, sink, direct_sink, contexts, statuses, timers, leases, coordination, executor: port.clone(), host: port, clock: Arc::new(SystemClock) })
 }
 
 /// An overridden `enqueueJob` gets every successor; what has no place in its signature, hop counts and dead
@@ -139,6 +127,15 @@ async fn timers(config: &WorkerConfig, patience: Duration) -> Result<Result<Arc<
         }
         TableConfig::Native { settings, keyspace, table } => cassandra::connect_timers(settings, keyspace, table, &config.topic, patience).await?,
         TableConfig::Embedded { name, .. } => Ok(Cluster::named(name).timers(&config.topic)),
+    })
+}
+
+async fn leases(config: &WorkerConfig, patience: Duration) -> Result<Option<Arc<dyn LeaseStore>>, FlowError> {
+    Ok(match (&config.timers, &config.coordination) {
+        // They stand beside the status table, like the timers.
+        (TableConfig::Native { settings, keyspace, table }, _) => cassandra::connect_leases(settings, keyspace, table, &config.topic, patience).await?,
+        (TableConfig::Embedded { name, .. }, CoordinationConfig::Embedded { .. }) => Some(Cluster::named(name).leases(&config.topic)),
+        _ => None,
     })
 }
 

@@ -6,6 +6,7 @@ mod context_store;
 mod coordination;
 mod executor;
 mod job_log;
+mod lease_store;
 mod status_store;
 mod timer_store;
 
@@ -14,6 +15,7 @@ pub use context_store::ContextStore;
 pub use coordination::Coordination;
 pub use executor::{Executor, Host, LogLevel};
 pub use job_log::{Delivered, JobSink, JobSource, SendDone, SourceEvent, SourceHandle, TopicFacts};
+pub use lease_store::LeaseStore;
 pub use status_store::StatusStore;
 pub use timer_store::TimerStore;
 

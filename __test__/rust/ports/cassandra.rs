@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flowcraft_kafka_adapter::backends::cassandra::{CassandraSettings, CassandraStores, StandaloneTables, connect_timers};
+use flowcraft_kafka_adapter::backends::cassandra::{CassandraSettings, CassandraStores, StandaloneTables, connect_leases, connect_timers};
 use flowcraft_kafka_adapter::backends::schema_plan::SchemaPlan;
 use flowcraft_kafka_adapter::backends::tables::Tables;
 use flowcraft_kafka_adapter::kernel::document::Document;
 use flowcraft_kafka_adapter::kernel::error::{Code, FlowError};
-use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore, StoredContext, TimerStore};
+use flowcraft_kafka_adapter::ports::{ContextStore, ContextWrite, LeaseStore, StatusRecord, StatusStore, StoredContext, TimerStore};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::value::CqlTimestamp;
 
 use super::context_store::context_store_suite;
+use super::lease_store::lease_store_suite;
 use super::services::{address, unique};
 use super::status_store::{Row, Statuses, status_store_suite};
 use super::timer_store::timer_store_suite;
@@ -24,6 +25,7 @@ const CONTEXTS: &str = "contexts (run_id text PRIMARY KEY, context_data text)";
 const BESIDE: &str = "contexts (run_id text PRIMARY KEY, context_data text, checkpoint text)";
 const ENTRIES: &str = "contexts (run_id text, key text, value text, PRIMARY KEY (run_id, key))";
 const TIMERS: &str = "statuses_due (topic text, shard int, bucket bigint, due_at timestamp, run_id text, node_id text, visit int, PRIMARY KEY ((topic, shard, bucket), due_at, run_id, node_id))";
+const LEASES: &str = "statuses_leases (topic text, partition int, epoch bigint, holder text, valid_until timestamp, PRIMARY KEY ((topic, partition)))";
 const STATUSES: &str = "statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)";
 
 /// A keyspace of its own.
@@ -84,6 +86,13 @@ async fn timers() -> Option<Arc<dyn TimerStore>> {
 }
 
 timer_store_suite!(timers());
+
+async fn leases() -> Option<Arc<dyn LeaseStore>> {
+    let keyspace = Keyspace::with(&[CONTEXTS, STATUSES, LEASES]).await?;
+    Some(connect_leases(&keyspace.settings, &keyspace.name, "statuses", "jobs", PATIENCE).await.unwrap().unwrap())
+}
+
+lease_store_suite!(leases());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_their_table_the_statement_that_makes_it_is_named() {

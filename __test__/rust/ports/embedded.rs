@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowcraft_kafka_adapter::backends::embedded::Cluster;
-use flowcraft_kafka_adapter::ports::{Clock, ContextStore, Coordination, Moment, StatusStore, TimerStore};
+use flowcraft_kafka_adapter::ports::{Clock, ContextStore, Coordination, LeaseStore, Moment, StatusStore, TimerStore};
 
 use super::context_store::context_store_suite;
 use super::coordination::{Shared, coordination_suite};
 use super::job_log::{Letter, Log, PARTITIONS, Worker, job_log_suite};
+use super::lease_store::lease_store_suite;
 use super::services::unique;
 use super::status_store::{Row, Statuses, status_store_suite};
 use super::timer_store::timer_store_suite;
@@ -65,6 +66,12 @@ async fn timers() -> Option<Arc<dyn TimerStore>> {
 }
 
 timer_store_suite!(timers());
+
+async fn leases() -> Option<Arc<dyn LeaseStore>> {
+    Some(Cluster::named(&unique("cluster")).leases(TOPIC))
+}
+
+lease_store_suite!(leases());
 
 #[async_trait]
 impl Statuses for InProcess {

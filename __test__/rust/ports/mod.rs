@@ -7,6 +7,7 @@ mod embedded;
 mod inbox;
 mod job_log;
 mod kafka;
+mod lease_store;
 mod redis;
 mod redis_servers;
 mod services;

@@ -3,7 +3,7 @@
 //! Safe to be called by several at once: a statement that fails because somebody else was quicker is not needed any
 //! more at the next look.
 
-use super::schema::{self, EXAMPLE_REPLICATION, TableName};
+use super::schema::{self, EXAMPLE_REPLICATION, LEASE_COLUMNS, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
 use crate::backends::schema_plan::{Ensured, Layout, Replication, SchemaPlan};
@@ -13,7 +13,6 @@ use crate::kernel::error::{FlowError, Retry};
 const REPLICAS: usize = 3;
 const DUE_COLUMNS: [(&str, &str); 7] =
     [("topic", "text"), ("shard", "int"), ("bucket", "bigint"), ("due_at", "timestamp"), ("run_id", "text"), ("node_id", "text"), ("visit", "int")];
-const LEASE_COLUMNS: [(&str, &str); 5] = [("topic", "text"), ("partition", "int"), ("epoch", "bigint"), ("holder", "text"), ("valid_until", "timestamp")];
 
 struct Names {
     contexts: TableName,

@@ -4,6 +4,7 @@ mod context_store;
 mod ensure;
 mod entries_store;
 mod errors;
+mod leases;
 mod schema;
 mod session;
 mod settings;
@@ -15,13 +16,15 @@ mod timers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use scylla::statement::{Consistency, SerialConsistency};
+
 pub use ensure::schema_statements;
 pub use schema::StatusColumns;
 pub use settings::CassandraSettings;
 pub use standalone::StandaloneTables;
 
 use crate::kernel::error::FlowError;
-use crate::ports::{ContextLayout, ContextStore, StatusStore, TimerStore};
+use crate::ports::{ContextLayout, ContextStore, LeaseStore, StatusStore, TimerStore};
 
 /// Both stores of a worker, on one session.
 pub struct CassandraStores {
@@ -93,4 +96,27 @@ pub async fn connect_timers(
         Ok(()) => Ok(Ok(Arc::new(timers::CassandraTimers::prepare(session, &table, topic).await?))),
         Err(missing) => Ok(Err(missing)),
     }
+}
+
+/// The leases beside a status table, `None` where there is no table for them.
+///
+/// # Errors
+/// As [`CassandraStores::connect`].
+pub async fn connect_leases(
+    settings: &CassandraSettings,
+    keyspace: &str,
+    status_table: &str,
+    topic: &str,
+    patience: Duration,
+) -> Result<Option<Arc<dyn LeaseStore>>, FlowError> {
+    let table = schema::TableName::new(keyspace, status_table, "statusTableName")?.beside("_leases", "statusTableName")?;
+    let session = session::shared(settings, Instant::now() + patience).await?;
+    if !schema::has_leases(&session, &table).await? {
+        return Ok(None);
+    }
+    let serial = match settings.serial_consistency()? {
+        SerialConsistency::Serial => Consistency::Serial,
+        SerialConsistency::LocalSerial => Consistency::LocalSerial,
+    };
+    Ok(Some(Arc::new(leases::CassandraLeases::prepare(session, &table, topic, serial).await?)))
 }

@@ -12,6 +12,9 @@ const MAX_NAME: usize = 48;
 /// What stands before the seconds in the comment of a status table whose rows of ended runs expire.
 const LIFE_MARK: &str = "flowcraft.ttlSeconds=";
 
+pub(super) const LEASE_COLUMNS: [(&str, &str); 5] =
+    [("topic", "text"), ("partition", "int"), ("epoch", "bigint"), ("holder", "text"), ("valid_until", "timestamp")];
+
 /// For the error about a missing keyspace; users choose their own.
 pub(super) const EXAMPLE_REPLICATION: &str = "{'class': 'NetworkTopologyStrategy', 'replication_factor': 3}";
 
@@ -151,6 +154,11 @@ pub(super) async fn inspect_timers(session: &SharedSession, timers: &TableName) 
     }
     let usable = NEEDED.iter().all(|name| found.iter().any(|column| column.name == *name));
     Ok(usable.then_some(()).ok_or_else(|| format!("table \"{timers}\" is not the table of timers. Drop it, and create it with: {example}")))
+}
+
+/// Whether the table of leases is there and can be used.
+pub(super) async fn has_leases(session: &SharedSession, leases: &TableName) -> Result<bool, FlowError> {
+    Ok(has_all(&columns(session, leases).await?, &LEASE_COLUMNS))
 }
 
 fn missing(table: &TableName, statement: String) -> FlowError {

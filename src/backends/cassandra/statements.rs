@@ -114,6 +114,19 @@ pub(super) fn keep_timer_cursor(table: &TableName) -> String {
     format!("INSERT INTO {table} (topic, shard, bucket, due_at, run_id, node_id, visit) VALUES (?, ?, ?, 0, '', '', ?)")
 }
 
+pub(super) fn find_lease(table: &TableName) -> String {
+    format!("SELECT epoch, holder, valid_until FROM {table} WHERE topic = ? AND partition = ?")
+}
+
+pub(super) fn create_lease(table: &TableName) -> String {
+    format!("INSERT INTO {table} (topic, partition, epoch, holder, valid_until) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS")
+}
+
+/// A renewal leaves the epoch as it is, so both are compared.
+pub(super) fn swap_lease(table: &TableName) -> String {
+    format!("UPDATE {table} SET epoch = ?, holder = ?, valid_until = ? WHERE topic = ? AND partition = ? IF epoch = ? AND valid_until = ?")
+}
+
 pub(super) const FIND_KEYSPACE: &str = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
 
 pub(super) const FIND_COLUMNS: &str = "SELECT column_name, kind, type FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?";

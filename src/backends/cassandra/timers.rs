@@ -4,7 +4,6 @@
 //! neither the number of timers that have fired nor their tombstones make a reading dearer.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
@@ -13,10 +12,12 @@ use scylla::value::CqlTimestamp;
 use super::schema::TableName;
 use super::session::SharedSession;
 use super::{errors, statements};
+use crate::backends::wall_micros;
 use crate::kernel::error::FlowError;
 use crate::kernel::timer::{Timer, bucket_of};
 use crate::ports::TimerStore;
 
+const MICROS_PER_MS: i64 = 1_000;
 /// The bucket of the cursor row; its `visit` is the hour.
 const CURSOR_BUCKET: i64 = -1;
 /// A full hour behind, so that clocks may differ by as much.
@@ -40,8 +41,7 @@ fn at(ms: i64) -> CqlTimestamp {
 }
 
 fn present_hour() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    bucket_of(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    bucket_of(wall_micros() / MICROS_PER_MS)
 }
 
 impl CassandraTimers {

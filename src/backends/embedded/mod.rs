@@ -6,6 +6,7 @@
 
 mod assignment;
 mod coordination;
+mod leases;
 mod log;
 mod member;
 mod standalone;
@@ -20,12 +21,13 @@ pub use member::EmbeddedSource;
 pub use tables::{ContextRow, StatusRow};
 
 use self::coordination::{EmbeddedCoordination, Entries};
+use self::leases::EmbeddedLeases;
 use self::log::Topic;
 use self::tables::{ContextTable, StatusTable};
 use self::timers::EmbeddedTimers;
 use super::lock;
 use crate::kernel::partition::home_partition;
-use crate::ports::{Clock, ContextStore, Coordination, RawMessage, StatusStore, TimerStore};
+use crate::ports::{Clock, ContextStore, Coordination, LeaseStore, RawMessage, StatusStore, TimerStore};
 
 /// Partitions of a topic whose creator names no number.
 pub const DEFAULT_PARTITIONS: i32 = 4;
@@ -40,6 +42,7 @@ pub struct Cluster {
     statuses: Mutex<HashMap<String, Arc<StatusTable>>>,
     entries: Arc<Entries>,
     timers: Mutex<HashMap<String, Arc<EmbeddedTimers>>>,
+    leases: Mutex<HashMap<String, Arc<EmbeddedLeases>>>,
 }
 
 impl Cluster {
@@ -87,6 +90,12 @@ impl Cluster {
     #[must_use]
     pub fn timers(&self, topic: &str) -> Arc<dyn TimerStore> {
         Arc::clone(lock(&self.timers).entry(topic.to_owned()).or_default()) as Arc<dyn TimerStore>
+    }
+
+    /// The leases of a topic's partitions.
+    #[must_use]
+    pub fn leases(&self, topic: &str) -> Arc<dyn LeaseStore> {
+        Arc::clone(lock(&self.leases).entry(topic.to_owned()).or_default()) as Arc<dyn LeaseStore>
     }
 
     /// The keys, which expire by this clock.

@@ -155,6 +155,11 @@ impl Machine {
                 };
                 return self.release(anchor);
             }
+            // A command that its ended run left behind while the partition is being given up: it stays incomplete, and the
+            // next owner gets it.
+            if self.partitions.get(&partition).is_some_and(|state| state.state == PartitionState::Draining) {
+                return;
+            }
             return self.enlist(job, partition, anchor, message);
         };
         let Some(run) = self.runs.get_mut(&handle) else { return self.release(anchor) };

@@ -27,6 +27,7 @@ use std::time::Duration;
 use super::document::Document;
 use super::effects::{ContextLayout, ContextWrite, DeadLetter, OutboundJob, RawMessage, StatusRecord, ToSession};
 use super::error::FlowError;
+use super::lease::Window;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use super::time::Moment;
@@ -298,6 +299,8 @@ struct Partition {
     holds: HashMap<i64, u32>,
     runs: HashSet<u32>,
     timers: timers::Timers,
+    // Which write times its lease allows.
+    window: Option<Window>,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Action, Machine, Now, Partition, PartitionState, Phase, VIRTUAL_PARTITION};
 use crate::kernel::effects::ToSession;
+use crate::kernel::lease::Window;
 use crate::kernel::ledger::Ledger;
 
 impl Machine {
@@ -22,10 +23,18 @@ impl Machine {
                 holds: HashMap::new(),
                 runs: HashSet::new(),
                 timers: super::timers::Timers::default(),
+                window: None,
             },
         );
         if self.paused && partition != VIRTUAL_PARTITION {
             self.actions.push(Action::Pause(vec![partition]));
+        }
+    }
+
+    /// Which write times the lease of a partition allows; `None` where leases bound none.
+    pub fn set_window(&mut self, partition: i32, window: Option<Window>) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.window = window;
         }
     }
 
@@ -140,4 +149,10 @@ impl Machine {
     pub fn is_active(&self, partition: i32) -> bool {
         self.partitions.get(&partition).is_some_and(|p| p.state == PartitionState::Active)
     }
+}
+
+/// The time that writes of a partition's runs may carry now. A run that was written with a later one elsewhere still
+/// goes above that: a step that hides behind an older one would be lost.
+pub(super) fn wall(partitions: &HashMap<i32, Partition>, partition: i32, now: Now) -> i64 {
+    partitions.get(&partition).and_then(|state| state.window).map_or(now.wall_micros, |window| window.place(now.wall_micros))
 }

@@ -1,6 +1,7 @@
 //! The life of a run in this worker: lane, load, open, refuse, end.
 
 use super::intake::submission_of;
+use super::partitions::wall;
 use super::{Action, Adoption, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
@@ -167,7 +168,7 @@ impl Machine {
             Some(status) => {
                 let outcome = Outcome::bare(&status, &reason);
                 run.phase = Phase::Ending;
-                let timestamp_micros = run.clock.next(now.wall_micros);
+                let timestamp_micros = run.clock.next(wall(&self.partitions, run.partition, now));
                 let record = StatusRecord { run: run.id.clone(), status, status_data: outcome.status_data(&run.id, &run.document), timestamp_micros };
                 let partition = run.partition;
                 self.actions.push(Action::Publish { handle, partition, record });
@@ -302,14 +303,18 @@ impl Machine {
     }
 
     fn touch_open(&mut self, now: Now) {
-        let config = &self.config;
+        let (config, partitions) = (&self.config, &self.partitions);
         let mut touches = Vec::new();
         for run in self.runs.values_mut().filter(|run| run.phase == Phase::Open) {
             let due = run.touched_at.map_or_else(|| run.opened_at.after(config.touch_first), |last| last.after(config.touch_every));
             if now.moment >= due {
                 run.touched_at = Some(now.moment);
                 // Below every later write of this run, so that an outcome always wins.
-                touches.push(Action::Touch { run: run.id.clone(), partition: run.partition, timestamp_micros: run.clock.next(now.wall_micros) });
+                touches.push(Action::Touch {
+                    run: run.id.clone(),
+                    partition: run.partition,
+                    timestamp_micros: run.clock.next(wall(partitions, run.partition, now)),
+                });
             }
         }
         self.actions.append(&mut touches);

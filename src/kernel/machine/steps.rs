@@ -1,5 +1,6 @@
 //! Step commits: group them, write them one after the other, then let their successors go (D5).
 
+use super::partitions::wall;
 use super::{Action, Anchor, Batch, Machine, Now, Phase, Run, Step, Visit};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{ContextWrite, StatusRecord, StoredContext, ToSession};
@@ -62,7 +63,7 @@ impl Machine {
             document: self.config.layout.text(&run.document, &run.checkpoint),
             changes: last_per_key(&batch.changes),
             checkpoint: run.checkpoint.clone(),
-            timestamp_micros: run.clock.next(now.wall_micros),
+            timestamp_micros: run.clock.next(wall(&self.partitions, run.partition, now)),
             timers: batch.timers.clone(),
         };
         run.writing_micros = write.timestamp_micros;

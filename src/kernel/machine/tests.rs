@@ -14,6 +14,10 @@ use crate::kernel::effects::StoredContext;
 use crate::kernel::job;
 use crate::kernel::partition::home_partition;
 
+/// So far from the beginning of time that no skew reaches it.
+const EPOCH_MICROS: i64 = 1_000_000_000;
+/// How long a lease lives.
+const LEASE_MICROS: i64 = 8_000_000;
 const PARTITIONS: i32 = 3;
 
 // xorshift: the schedule is a function of the seed alone.
@@ -123,6 +127,11 @@ struct World {
     // Not sent yet.
     resumes: Vec<(String, usize)>,
     clock: u64,
+    // Of the owner's wall clock, against the first one's.
+    skew_micros: i64,
+    window: Window,
+    // What a former owner sent and what has not arrived yet.
+    late: Vec<Action>,
     crashes: usize,
     draining: BTreeSet<i32>,
 }
@@ -145,6 +154,9 @@ impl World {
             timers: BTreeSet::new(),
             resumes: Vec::new(),
             clock: 1,
+            skew_micros: 0,
+            window: Window { after_micros: 0, until_micros: 0 },
+            late: Vec::new(),
             crashes,
             draining: BTreeSet::new(),
         };
@@ -193,28 +205,46 @@ impl World {
 
     fn now(&mut self) -> Now {
         self.clock += 1;
-        Now { moment: Moment(Duration::from_millis(self.clock * 40)), wall_micros: i64::try_from(self.clock).unwrap() * 40_000 }
+        Now {
+            moment: Moment(Duration::from_millis(self.clock * 40)),
+            wall_micros: EPOCH_MICROS + i64::try_from(self.clock).unwrap() * 40_000 + self.skew_micros,
+        }
+    }
+
+    fn renew_leases(&mut self) {
+        let until = self.now().wall_micros + LEASE_MICROS;
+        self.window.until_micros = self.window.until_micros.max(until);
+        for partition in 0..PARTITIONS {
+            self.machine.set_window(partition, Some(self.window));
+        }
     }
 
     fn assign_all(&mut self) {
         for partition in 0..PARTITIONS {
             self.machine.assign(partition);
             self.read.insert(partition, usize::try_from(self.committed.get(&partition).copied().unwrap_or(0)).unwrap());
-            let now = self.now();
+        }
+        self.renew_leases();
+        let now = self.now();
+        for partition in 0..PARTITIONS {
             self.machine.activate(partition, now);
         }
     }
 
-    // kill -9: memory is gone, the log goes on from what was committed. Operations under way may or may
-    // not have reached the stores.
+    // kill -9, or a pause that ends later: memory is gone, the log goes on from what was committed. Operations under way
+    // may have reached the stores, or never do, or do so later. The clock of the next owner says something else.
     fn crash(&mut self) {
         self.crashes -= 1;
         let lost = std::mem::take(&mut self.queue);
         for action in lost {
-            if self.dice.roll(2) == 0 {
-                self.apply_outside(&action);
+            match self.dice.roll(3) {
+                0 => drop(self.apply_outside(&action)),
+                1 if matches!(action, Action::Write { .. }) => self.late.push(action),
+                _ => {}
             }
         }
+        self.skew_micros = i64::try_from(self.dice.roll(8_000_000)).unwrap() - 4_000_000;
+        self.window = Window { after_micros: self.window.until_micros, until_micros: self.window.until_micros + 1_000_000 };
         self.sessions.clear();
         self.draining.clear();
         self.machine = Machine::new(self.config.clone(), PARTITIONS);
@@ -265,7 +295,12 @@ impl World {
             8 => self.commit(),
             _ if self.crashes > 0 && self.dice.roll(25) == 0 => self.crash(),
             _ if self.dice.roll(30) == 0 => self.give_up_partition(),
+            _ if !self.late.is_empty() && self.dice.roll(4) == 0 => {
+                let action = self.late.swap_remove(self.dice.roll(self.late.len()));
+                self.apply_outside(&action);
+            }
             _ => {
+                self.renew_leases();
                 let now = self.now();
                 self.machine.tick(now);
             }
@@ -330,6 +365,7 @@ impl World {
                 self.commit();
                 self.machine.forget_partition(partition, "given up");
                 self.machine.assign(partition);
+                self.renew_leases();
                 self.read.insert(partition, usize::try_from(self.committed.get(&partition).copied().unwrap_or(0)).unwrap());
                 self.machine.activate(partition, now);
             }
@@ -353,7 +389,10 @@ impl World {
             for action in actions {
                 match action {
                     Action::Tell(event) => self.on_session(event),
-                    Action::Write { handle, .. } => {
+                    Action::Write { handle, ref write, .. } => {
+                        let Window { after_micros, until_micros } = self.window;
+                        let is_inside = after_micros < write.timestamp_micros && write.timestamp_micros <= until_micros;
+                        assert!(is_inside, "G8: a write time outside of the lease's window");
                         let other = self.queue.iter().any(|queued| matches!(queued, Action::Write { handle: h, .. } if *h == handle));
                         assert!(!other, "D5: two writes of one run in flight");
                         self.queue.push(action);
