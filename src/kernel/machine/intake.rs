@@ -39,7 +39,7 @@ impl Machine {
             Received::Done => self.counters.own_duplicates += 1,
             // A partition that is given up begins nothing: the message stays incomplete and is
             // delivered to the next owner.
-            Received::New if partition.state == PartitionState::Draining => {}
+            Received::New if partition.state.is_given_up() => {}
             // Our own message of a visit that is in work: its holders complete it. Where starts are not local,
             // its arrival is what starts the visit.
             Received::New if self.config.local_starts && partition.holds.contains_key(&message.offset) => self.counters.own_duplicates += 1,
@@ -157,7 +157,7 @@ impl Machine {
             }
             // A command that its ended run left behind while the partition is being given up: it stays incomplete, and the
             // next owner gets it.
-            if self.partitions.get(&partition).is_some_and(|state| state.state == PartitionState::Draining) {
+            if self.partitions.get(&partition).is_some_and(|state| state.state.is_given_up()) {
                 return;
             }
             return self.enlist(job, partition, anchor, message);
@@ -172,9 +172,11 @@ impl Machine {
                 self.waiting_messages += 1;
             }
             Phase::Open | Phase::Ending if job.command.is_some() => self.command(handle, job.command.unwrap_or_default(), anchor, message),
+            // It may be the only message of the run that is left: one that stood on another partition loses its hold with
+            // that partition. So it waits for the outcome.
             Phase::Ending => {
                 self.counters.stale += 1;
-                self.release(anchor);
+                run.anchors.push(anchor);
             }
             Phase::Open => self.attach(handle, &job.node, anchor),
         }

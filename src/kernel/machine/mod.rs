@@ -285,6 +285,14 @@ enum PartitionState {
     Active,
     // Being given up: nothing new is begun.
     Draining,
+    // And said to be free of work.
+    Drained,
+}
+
+impl PartitionState {
+    fn is_given_up(self) -> bool {
+        matches!(self, Self::Draining | Self::Drained)
+    }
 }
 
 #[derive(Debug)]

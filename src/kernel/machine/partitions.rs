@@ -91,7 +91,9 @@ impl Machine {
     }
 
     pub(super) fn check_drained(&mut self, partition: i32) {
-        if self.partitions.get(&partition).is_some_and(|p| p.state == PartitionState::Draining && p.runs.is_empty()) {
+        let drained = self.partitions.get_mut(&partition).filter(|p| p.state == PartitionState::Draining && p.runs.is_empty());
+        if let Some(state) = drained {
+            state.state = PartitionState::Drained;
             self.actions.push(Action::Drained(partition));
         }
     }
