@@ -51,6 +51,10 @@ const TIMERS =
 	'topic text, shard int, bucket bigint, due_at timestamp, run_id text, node_id text, visit int, ' +
 	'PRIMARY KEY ((topic, shard, bucket), due_at, run_id, node_id)'
 
+/** And the table of leases. */
+const LEASES =
+	'topic text, partition int, epoch bigint, holder text, valid_until timestamp, PRIMARY KEY ((topic, partition))'
+
 const FINAL = new Set(['completed', 'failed', 'cancelled', 'awaiting'])
 const POLL_MS = 25
 /** As many rows as one status query asks for. */
@@ -444,6 +448,8 @@ async function makeTables(cassandra, { keyspace, contexts, statuses }, schema) {
 	// Documented tables have none; nodes that sleep need it.
 	if (!['readme', 'guide'].includes(schema))
 		await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses}_due (${TIMERS})`)
+	// Documented tables have none: with them, leases are keys in the coordination store.
+	if (!(schema in DOCUMENTED)) await cassandra.execute(`CREATE TABLE ${keyspace}.${statuses}_leases (${LEASES})`)
 }
 
 /**
