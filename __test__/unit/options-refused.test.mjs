@@ -189,6 +189,7 @@ describe('defaults', () => {
 			maxStallMs: 60_000,
 			startTimeoutMs: 10_000,
 			poisonOpenings: 5,
+			webhooks: undefined,
 		})
 	})
 

@@ -7,6 +7,7 @@ import { hostname } from 'node:os'
 import { CONSISTENCIES } from './clients/cassandra-driver.js'
 import { isObject, isPlain } from './clients/genuine.js'
 import { optionError } from './errors.js'
+import { readWebhooks } from './webhook-options.js'
 
 /**
  * Bounds of one worker; at a bound it pauses partitions and goes on when there is room.
@@ -42,6 +43,7 @@ import { optionError } from './errors.js'
  * @property {number} revokeGraceMs
  * @property {number} maxStallMs
  * @property {number} poisonOpenings
+ * @property {import('./webhook-options.js').WebhookSettings | undefined} webhooks
  */
 
 /**
@@ -259,5 +261,6 @@ export const readOptions = (given) => {
 				: positive(given, 'topicPartitions', 1, { standard: 'what the brokers are set to' }),
 		limits: readLimits(given),
 		...readTimes(given),
+		webhooks: readWebhooks(given.webhooks),
 	}
 }

@@ -27,7 +27,8 @@ import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
 import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
-import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
+import { isSuccess, rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
+import { waitsForWebhook } from './webhook-nodes.js'
 import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
@@ -52,6 +53,7 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
  * @property {boolean} localStarts whether a due visit starts without waiting for its job message
+ * @property {boolean} webhooks whether a `webhook` node waits for its request
  * @property {'eager' | 'wave'} schedule
  * @property {number} concurrency nodes of one wave that run at once (`wave`)
  * @property {number} abortGraceMs how long a node of a closed session keeps its permit at most
@@ -343,6 +345,12 @@ export class RunSession {
 			executorOf,
 			runtime,
 		)
+		if (
+			this.#env.webhooks &&
+			isSuccess(settled) &&
+			waitsForWebhook(runtime.registry.get(nodeDef.uses), nodeDef, blueprint)
+		)
+			await state.markAsAwaiting(nodeId)
 		return /** @type {Settled} */ (settled)
 	}
 

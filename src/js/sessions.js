@@ -31,6 +31,7 @@ const PULSE = 20
  * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
  * @property {'eager' | 'wave'} [schedule] default `eager`
  * @property {boolean} [strict] runs of blueprints with cycles fail
+ * @property {boolean} [webhooks] whether a `webhook` node waits for its request; default false
  * @property {boolean} [localStarts] default true; `false` waits for the job message of each visit
  * @property {number} [concurrency] nodes of one wave that run at once in schedule `wave` (default as `FlowRuntime.run`)
  */
@@ -77,6 +78,7 @@ export function createSessions({
 		permits,
 		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
 		localStarts: options.localStarts ?? true,
+		webhooks: options.webhooks ?? false,
 		schedule: options.schedule ?? 'eager',
 		concurrency:
 			options.concurrency ?? Math.min(/** @type {any} */ (globalThis).navigator?.hardwareConcurrency || 4, 10),
