@@ -208,6 +208,12 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 */
 	strict?: boolean
 	/**
+	 * `config.timeout` of a node, milliseconds, is the limit of each of its attempts: one that takes longer fails with
+	 * `ERR_NODE_TIMEOUT`, and its abort signal fires. Retries and fallbacks are those of any failure. Default false: as
+	 * in memory, where nothing reads `config.timeout`.
+	 */
+	enforceTimeouts?: boolean
+	/**
 	 * `topic` (default): each due node is also a message on the topic. `local`: the message that brought the run here
 	 * stands for all of them, which saves messages; other consumers of the topic do not see the steps.
 	 */

@@ -323,6 +323,11 @@ export const OPTIONS = [
 		{ schedule: 'waves' },
 		'options.schedule: "waves" is not known. Use one of eager, wave',
 	),
+	option(
+		"`enforceTimeouts: 'yes'`",
+		{ enforceTimeouts: 'yes' },
+		'options.enforceTimeouts: "yes" is not true or false. The default is false',
+	),
 	option('`dispatch: 1`', { dispatch: 1 }, 'options.dispatch: 1 is not known. Use one of topic, local'),
 	option(
 		"`native: 'always'`",

@@ -161,6 +161,7 @@ export class LifeCycle {
 					localStarts: config.handle === 'native' && host.settings.limits.maxConcurrentJobs !== 1,
 					schedule: host.settings.schedule,
 					strict: host.settings.strict,
+					enforceTimeouts: host.settings.enforceTimeouts,
 					webhooks: host.waitsForWebhooks(),
 					...host.settings.limits,
 				},

@@ -33,6 +33,7 @@ import { readWebhooks } from './webhook-options.js'
  * @property {'topic' | 'local'} dispatch
  * @property {'eager' | 'wave'} schedule
  * @property {boolean} strict
+ * @property {boolean} enforceTimeouts
  * @property {'prefer' | 'required'} native
  * @property {string | undefined} consistency
  * @property {'earliest' | 'latest'} startPosition
@@ -252,6 +253,7 @@ export const readOptions = (given) => {
 		dispatch: choice(given, 'dispatch', /** @type {const} */ (['topic', 'local'])),
 		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
 		strict: flag(given, 'strict'),
+		enforceTimeouts: flag(given, 'enforceTimeouts'),
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
 		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),
