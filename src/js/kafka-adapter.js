@@ -291,7 +291,14 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	async reconcile(runId) {
 		const { createContext, enqueueJob } = this.#hooks()
 		const { store, logger } = this
-		return reconcileRun({ blueprint: (id) => this.#blueprints[id], store, logger, createContext, enqueueJob }, runId)
+		// Without an answer the run is taken for ended: that only leaves it as it is.
+		const statusOf = (/** @type {string} */ id) =>
+			this.#statuses.read(id).then(
+				(row) => row?.status,
+				() => undefined,
+			)
+		const blueprint = (/** @type {string} */ id) => this.#blueprints[id]
+		return reconcileRun({ blueprint, store, logger, createContext, enqueueJob, statusOf }, runId)
 	}
 
 	/**

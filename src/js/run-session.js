@@ -5,7 +5,7 @@
  * Everything that decides the graph happens in `#pump`, one result at a time; nodes run beside it.
  */
 import { executeBatch, processResults } from 'flowcraft'
-import { adoptRun } from './adoption.js'
+import { adoptRun, enterLoop, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from './errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
 import { parseCommand } from './command-messages.js'
@@ -184,7 +184,9 @@ export class RunSession {
 		const last = this.#lastVisit
 		this.#schedule.admit(nodeId, 1)
 		const visit = this.#lastVisit > last && this.visits.get(this.#lastVisit)
-		if (visit && this.graph.completed.has(nodeId)) visit.replay = true
+		if (!visit) return
+		visit.replay = this.graph.completed.has(nodeId) && recordedResult(this.graph, this.#context, nodeId) !== undefined
+		if (!visit.replay) enterLoop(this.graph, nodeId)
 	}
 
 	get #isAdopted() {
@@ -356,7 +358,8 @@ export class RunSession {
 
 	/** @param {Visit} visit */
 	#replayed({ nodeId }) {
-		return succeeded(nodeId, { output: this.#context.read(`_outputs.${nodeId}`) })
+		const output = this.#context.read(`_outputs.${nodeId}`)
+		return succeeded(nodeId, recordedResult(this.graph, this.#context, nodeId) ?? { output })
 	}
 
 	// Processing, one result at a time.
