@@ -208,6 +208,12 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 */
 	strict?: boolean
 	/**
+	 * `config.timeout` of a node, milliseconds, is the limit of each of its attempts: one that takes longer fails with
+	 * `ERR_NODE_TIMEOUT`, and its abort signal fires. Retries and fallbacks are those of any failure. Default false: as
+	 * in memory, where nothing reads `config.timeout`.
+	 */
+	enforceTimeouts?: boolean
+	/**
 	 * `topic` (default): each due node is also a message on the topic. `local`: the message that brought the run here
 	 * stands for all of them, which saves messages; other consumers of the topic do not see the steps.
 	 */
@@ -243,6 +249,55 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 * coordination store. Default 5.
 	 */
 	poisonOpenings?: number
+	/**
+	 * Makes `registerWebhookEndpoint` and `handleWebhook` work. Without it the former rejects, as in the JavaScript package.
+	 */
+	webhooks?: WebhookOptions
+}
+
+/** Where webhooks are reached, and what their tokens are made of. */
+export interface WebhookOptions {
+	/** Public address under which requests reach `handleWebhook`, `http` or `https`; a token is put behind it. */
+	baseUrl: string
+	/**
+	 * What tokens are sealed with, at least 32 bytes, the same in all processes. Of a list the first one makes tokens, and all
+	 * are accepted. Required, unless `tokens` is given.
+	 */
+	secret?: string | Uint8Array | readonly (string | Uint8Array)[]
+	/** A store of tokens of your own, instead of sealed ones. */
+	tokens?: WebhookTokenStore
+	/** Milliseconds for which a token is good, at most ten years. Default 604800000, a week. */
+	ttlMs?: number
+	/** Bytes of a request's body at most, up to 786432. Default 262144; a larger one is answered with 413. */
+	maxBodyBytes?: number
+}
+
+/** What a token of a webhook stands for. */
+export interface WebhookWait {
+	runId: string
+	/** The node that goes on. */
+	nodeId: string
+	/** `webhook:<id of the node that asked for the address>`. */
+	event: string
+	/** Milliseconds since the epoch. */
+	expiresAt: number
+}
+
+/**
+ * A store of tokens. A rejection of `find`, `claim` or `confirm` is answered with 503; the token stays good. It is called from
+ * several processes.
+ */
+export interface WebhookTokenStore {
+	/** Makes a token that nobody can guess, and that survives a restart of everything. */
+	issue(wait: WebhookWait): Promise<string>
+	/** `undefined` for a token that was never made. */
+	find(token: string): Promise<WebhookWait | undefined>
+	/** Holds the token for one request. `taken`: another one has it, and is waited for. Let a claim end after half a minute. */
+	claim(token: string): Promise<'claimed' | 'taken' | 'used'>
+	/** The run's answer is acknowledged: the token is used. */
+	confirm(token: string, wait: WebhookWait): Promise<void>
+	/** Nothing was sent: another request may claim it. */
+	release(token: string): Promise<void>
 }
 
 /** How a run ended, as in `status_data`. */
@@ -377,8 +432,27 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	 */
 	cancel(runId: string, reason?: string): Promise<void>
 
-	/** Rejects: override it to register webhooks. */
+	/**
+	 * Makes an address that lets a node of a run go on, once. Nodes may call it (`dependencies.adapter`), as Flowcraft's
+	 * `webhook` node does. The node that goes on is the `wait` node with `params.eventName` `webhook:<nodeId>`, or else the
+	 * node itself. Rejects without the option `webhooks`; override it to register webhooks elsewhere.
+	 *
+	 * @throws `ERR_OPTION`
+	 */
 	registerWebhookEndpoint(runId: string, nodeId: string): Promise<{ url: string; event: string }>
+
+	/**
+	 * Takes a request to such an address: the waiting node goes on with the output `{ url, event, request: { method, headers,
+	 * query, body } }`, on whichever worker has the run; this adapter need not be started. `body` is parsed where the
+	 * content type is JSON, else text. Without `authorization`, `proxy-authorization` and `cookie`.
+	 *
+	 * Answers 200 when the command is acknowledged by the topic; 404 for a token that is wrong, used or expired, or whose
+	 * node has its answer; 405 unless it is a `POST`; 400 for a body that is not what it says, 413 for one that is too large;
+	 * 503 where a service is away, after which the token is as good as before. Of several requests at once one gets 200.
+	 *
+	 * @throws `ERR_OPTION` without the option `webhooks`, or where `request` is no `Request`
+	 */
+	handleWebhook(request: Request): Promise<Response>
 
 	/** Override it to keep the state of runs elsewhere; all of it then goes through the context that it answers. */
 	protected createContext(runId: string): CassandraContext

@@ -14,6 +14,7 @@ const COVERED = [
 	'embedded.mjs',
 	'reconciler.mjs',
 	'shared.mjs',
+	'webhooks.mjs',
 	'worker-plain-settings.mjs',
 	'worker.mjs',
 ]
@@ -121,11 +122,22 @@ test('reconciler.mjs sends the job that a run has lost', async (t) => {
 	await succeeds(worker)
 })
 
-test('embedded.mjs needs no service', { timeout: 30_000 }, async (t) => {
+/** @param {import('node:test').TestContext} t */
+function withoutServices(t) {
 	for (const name of ['KAFKA_BROKERS', 'CASSANDRA_CONTACT_POINTS', 'REDIS_URL']) {
 		const value = process.env[name]
 		delete process.env[name]
 		t.after(() => (process.env[name] = value))
 	}
+}
+
+test('embedded.mjs needs no service', { timeout: 30_000 }, async (t) => {
+	withoutServices(t)
 	assert.match(await succeeds(programs(t)('embedded.mjs')), /completed HELLO, WORLD! \(13 characters\)/)
+})
+
+test('webhooks.mjs takes the first call, and not the second', { timeout: 30_000 }, async (t) => {
+	withoutServices(t)
+	const output = await succeeds(programs(t)('webhooks.mjs'))
+	assert.match(output, /first call 200\nsecond call 404\n\S+ completed shipped, paid by Ada\n/)
 })

@@ -37,6 +37,105 @@ const UNQUOTED = 'Use a table with a name of lower-case letters, digits and "_"'
 const LONG_NAME = 'has 49 characters. Cassandra takes 48 at most: use a shorter name'
 const TOPIC = 'Use up to 249 letters, digits, ".", "_" and "-"'
 
+const GOOD_HOOKS = { baseUrl: 'https://example.com/hooks', secret: 's'.repeat(32) }
+const BASE_URL =
+	'options.webhooks.baseUrl: not an http or https URL without query, fragment and login. ' +
+	'Give the public address under which requests reach handleWebhook, for example "https://example.com/hooks"'
+const SECRET = 'Give at least 32 random bytes, the same to all workers'
+
+/** @param {string} input @param {unknown} webhooks @param {string} message */
+const hooks = (input, webhooks, message) => option(`\`webhooks: ${input}\``, { webhooks }, message)
+
+const WEBHOOKS = [
+	hooks('true', true, 'options.webhooks: not an object. Give { baseUrl, secret }, or leave it out'),
+	hooks('{ secret }', { secret: GOOD_HOOKS.secret }, BASE_URL),
+	...['/hooks', 'ftp://example.com', 'https://me:word@example.com', 'https://example.com/?a=1'].map((baseUrl) =>
+		hooks(`{ baseUrl: '${baseUrl}', secret }`, { ...GOOD_HOOKS, baseUrl }, BASE_URL),
+	),
+	hooks(
+		'{ baseUrl }',
+		{ baseUrl: GOOD_HOOKS.baseUrl },
+		`options.webhooks.secret: not a string or Uint8Array. ${SECRET}`,
+	),
+	hooks(
+		"{ baseUrl, secret: 'short' }",
+		{ ...GOOD_HOOKS, secret: 'short' },
+		`options.webhooks.secret: 5 bytes are too few. ${SECRET}`,
+	),
+	hooks(
+		'{ baseUrl, secret: [] }',
+		{ ...GOOD_HOOKS, secret: [] },
+		'options.webhooks.secret: an empty list. Give at least one secret',
+	),
+	hooks(
+		'{ baseUrl, secret: [secret, 7] }',
+		{ ...GOOD_HOOKS, secret: [GOOD_HOOKS.secret, 7] },
+		`options.webhooks.secret[1]: not a string or Uint8Array. ${SECRET}`,
+	),
+	hooks(
+		'{ baseUrl, tokens: new Map() }',
+		{ ...GOOD_HOOKS, tokens: new Map() },
+		'options.webhooks.tokens: "issue" is no method of it. Give an object with issue, find, claim, confirm, release, or a secret instead',
+	),
+	hooks(
+		'{ baseUrl, secret, ttlMs: 0 }',
+		{ ...GOOD_HOOKS, ttlMs: 0 },
+		'options.webhooks.ttlMs: 0 is not a whole number from 1 to 315360000000. The default is 604800000',
+	),
+	hooks(
+		"{ baseUrl, secret, maxBodyBytes: '1 MB' }",
+		{ ...GOOD_HOOKS, maxBodyBytes: '1 MB' },
+		'options.webhooks.maxBodyBytes: 1 MB is not a whole number from 1 to 786432. The default is 262144',
+	),
+]
+
+/**
+ * What `handleWebhook` answers to requests that it does not take. `token` is a good one unless said otherwise.
+ *
+ * @type {{ input: string, status: number, error: string, path?: (token: string) => string, init?: RequestInit & { duplex?: 'half' } }[]}
+ */
+export const REQUESTS = [
+	{ input: '`GET`', status: 405, error: 'use POST', init: { method: 'GET' } },
+	{ input: 'no token', status: 404, error: 'there is nothing that waits here', path: () => '/' },
+	{
+		input: 'a token that was never made',
+		status: 404,
+		error: 'there is nothing that waits here',
+		path: () => '/nothing',
+	},
+	{
+		input: 'a token with a letter changed',
+		status: 404,
+		error: 'there is nothing that waits here',
+		path: (token) => `/${token.slice(0, 20)}${token[20] === 'A' ? 'B' : 'A'}${token.slice(21)}`,
+	},
+	{
+		input: 'a token with something behind it',
+		status: 404,
+		error: 'there is nothing that waits here',
+		path: (token) => `/${token}=`,
+	},
+	{ input: 'a path that is no text', status: 404, error: 'there is nothing that waits here', path: () => '/%ff' },
+	{
+		input: 'a body that is not the JSON it says it is',
+		status: 400,
+		error: 'the body is not what its content-type says, or not UTF-8',
+		init: { body: '{"a":', headers: { 'content-type': 'application/json' } },
+	},
+	{
+		input: 'a body that is not UTF-8',
+		status: 400,
+		error: 'the body is not what its content-type says, or not UTF-8',
+		init: { body: new Uint8Array([0xff, 0xfe]) },
+	},
+	{
+		input: 'a body of more than `maxBodyBytes`',
+		status: 413,
+		error: 'a body has at most 262144 bytes',
+		init: { body: 'x'.repeat(262145) },
+	},
+]
+
 /** Refused by the constructor, before anything is asked. */
 export const OPTIONS = [
 	option(
@@ -224,6 +323,11 @@ export const OPTIONS = [
 		{ schedule: 'waves' },
 		'options.schedule: "waves" is not known. Use one of eager, wave',
 	),
+	option(
+		"`enforceTimeouts: 'yes'`",
+		{ enforceTimeouts: 'yes' },
+		'options.enforceTimeouts: "yes" is not true or false. The default is false',
+	),
 	option('`dispatch: 1`', { dispatch: 1 }, 'options.dispatch: 1 is not known. Use one of topic, local'),
 	option(
 		"`native: 'always'`",
@@ -245,6 +349,7 @@ export const OPTIONS = [
 		{ startTimeoutMs: 'long' },
 		'options.startTimeoutMs: long is not a whole number of at least 1, or Infinity. The default is 10000',
 	),
+	...WEBHOOKS,
 	option(
 		'`runtimeOptions: undefined`',
 		{ runtimeOptions: undefined },

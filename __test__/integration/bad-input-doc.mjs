@@ -3,7 +3,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { MESSAGES, OPTIONS, OTHERS, RUNS, STARTS } from './bad-input-cases.mjs'
+import { MESSAGES, OPTIONS, OTHERS, REQUESTS, RUNS, STARTS } from './bad-input-cases.mjs'
 
 export const FILE = fileURLToPath(new URL('../../docs/bad-input.md', import.meta.url))
 
@@ -72,6 +72,16 @@ is; a status is published where one is named.
 ${table(
 	['case', 'code', 'reason', 'status'],
 	RUNS.map((row) => [row.input, ...said(row), row.status ?? 'none']),
+)}
+
+## Requests to webhooks
+
+\`handleWebhook\` answers with a status and \`{"error": ...}\`; the token is as good as before, and nothing reaches the run. These
+rows run in \`__test__/integration/webhooks.test.mjs\`, as do tokens that are used or expired, which get 404.
+
+${table(
+	['request', 'status', 'error'],
+	REQUESTS.map((row) => [row.input, `${row.status}`, code(row.error)]),
 )}
 `
 

@@ -61,6 +61,7 @@ const refused = [
 	['backend', 'memory', /^options\.backend: not a backend\. Use "embedded"/],
 	['backend', { embedded: '' }, /^options\.backend/],
 	['strict', 'yes', /^options\.strict: "yes" is not true or false\. The default is false/],
+	['enforceTimeouts', 1, /^options\.enforceTimeouts: 1 is not true or false\. The default is false/],
 	['schedule', 'waves', /^options\.schedule: "waves" is not known\. Use one of eager, wave/],
 	['dispatch', 1, /^options\.dispatch: 1 is not known\. Use one of topic, local/],
 	['native', 'always', /^options\.native: "always" is not known\. Use one of prefer, required/],
@@ -173,6 +174,7 @@ describe('defaults', () => {
 			dispatch: 'topic',
 			schedule: 'eager',
 			strict: false,
+			enforceTimeouts: false,
 			native: 'prefer',
 			consistency: undefined,
 			startPosition: 'earliest',
@@ -189,6 +191,7 @@ describe('defaults', () => {
 			maxStallMs: 60_000,
 			startTimeoutMs: 10_000,
 			poisonOpenings: 5,
+			webhooks: undefined,
 		})
 	})
 

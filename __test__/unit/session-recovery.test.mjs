@@ -235,6 +235,68 @@ test('G12: a message for a recorded node finds its successors without running it
 	assert.equal(ran.length, 3)
 })
 
+/** @param {Record<string, any>} row what workers of 1.4.4 have left @param {string} nodeId of the message */
+async function routed(row, nodeId) {
+	/** @type {string[]} */
+	const ran = []
+	const note = (/** @type {any} */ { params }) => (ran.push(params.id), { output: params.id, action: params.action })
+	const named = (/** @type {string} */ id, action = undefined) => ({ id, uses: 'note', params: { id, action } })
+	const blueprint = {
+		id: 'bp',
+		nodes: [named('a', 'right'), named('b'), named('left'), named('right'), named('z')],
+		edges: [
+			{ ...edge('a>left'), action: 'left' },
+			{ ...edge('a>right'), action: 'right' },
+			edge('left>z'),
+			edge('b>left'),
+		],
+	}
+	const engine = startWorker({
+		registry: { note: async (/** @type {any} */ context) => note(context) },
+		blueprints: { bp: blueprint },
+	})
+	engine.seed('r', { blueprintId: 'bp', blueprintVersion: null, '_outputs.a': 'a', ...row })
+	engine.send('r', 'bp', nodeId)
+	assert.equal((await engine.result('r')).status, 'completed')
+	return ran
+}
+
+test('G12: the action of a recorded node is told by the successors that it had chosen', async () => {
+	assert.deepEqual(await routed({ '_inputs.left': 'a', '_outputs.left': 'left' }, 'a'), [])
+	assert.deepEqual(await routed({ '_inputs.right': 'a' }, 'a'), ['right'])
+})
+
+test('G12: a recorded node whose action nothing tells runs again', async () => {
+	assert.deepEqual(await routed({}, 'a'), ['a', 'right'])
+	// Somebody else may have written that one.
+	assert.deepEqual(await routed({ '_inputs.left': 'b', '_outputs.b': 'b' }, 'a'), ['a', 'right'])
+})
+
+test('G12: the controller of a loop runs again, since the context alone decides', async () => {
+	/** @type {string[]} */
+	const ran = []
+	const note = async (/** @type {any} */ { params }) => (ran.push(params.id), { output: params.id })
+	const blueprint = {
+		id: 'bp',
+		nodes: [
+			...['a', 'body', 'z'].map((id) => ({ id, uses: 'note', params: { id } })),
+			{ id: 'ctl', uses: 'loop-controller', params: { condition: 'again' }, config: { joinStrategy: 'any' } },
+		],
+		edges: [
+			edge('a>ctl'),
+			{ ...edge('ctl>body'), action: 'continue' },
+			edge('body>ctl'),
+			{ ...edge('ctl>z'), action: 'break' },
+		],
+	}
+	const row = { '_outputs.a': 'a', '_outputs.body': 'body', '_outputs.ctl': null, '_inputs.body': null }
+	const engine = startWorker({ registry: { note }, blueprints: { bp: blueprint } })
+	engine.seed('r', { blueprintId: 'bp', blueprintVersion: null, again: false, ...row })
+	engine.send('r', 'bp', 'ctl')
+	assert.equal((await engine.result('r')).status, 'completed')
+	assert.deepEqual(ran, ['z'])
+})
+
 test('G12: an adopted run is not over before its partition was read to the end', async () => {
 	const engine = startWorker({ registry, blueprints: { bp: chain } }, { engine: { moreMayCome: true } })
 	engine.seed('r', workersRow)

@@ -2,7 +2,7 @@
  * `KafkaAdapter`: the class of the JavaScript package, over the native engine.
  */
 import { BaseDistributedAdapter } from 'flowcraft'
-import { CassandraContext } from './cassandra-context.js'
+import { CassandraContext, asEngine } from './cassandra-context.js'
 import { optionError } from './errors.js'
 import { isBareJob } from './job-message.js'
 import { LifeCycle } from './life-cycle.js'
@@ -17,6 +17,8 @@ import { RunHandle, startRun } from './run-handle.js'
 import { ensureSchema, inTurns, schemaStatements } from './schema.js'
 import { StatusTable } from './status-table.js'
 import { codecOf } from './stored-values.js'
+import { SealedTokens } from './webhook-tokens.js'
+import { handleWebhook, registerWebhook } from './webhooks.js'
 
 /**
  * @typedef {import('flowcraft').JobPayload} JobPayload
@@ -57,6 +59,8 @@ const coordinationStore = ({ coordination }) => {
 export class KafkaAdapter extends BaseDistributedAdapter {
 	#settings
 	#life
+	/** @type {(() => import('./webhooks.js').WebhookHost) | undefined} */
+	#webhooks
 
 	/** @param {KafkaAdapterOptions} options */
 	constructor(options) {
@@ -73,6 +77,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		this.producer = isKafkaLike(kafka) ? kafka.producer() : undefined
 		this.consumer = isKafkaLike(kafka) ? kafka.consumer({ groupId: this.groupId }) : undefined
 		this.isRunning = false
+		this.#webhooks = this.#webhookHost(settings.webhooks)
 		this.#life = new LifeCycle(this.#host())
 		checkClients({ settings, overrides: this.#overrides(), consumes: true, handledByUser: false })
 	}
@@ -91,6 +96,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			hooks: this.#hooks(),
 			handleJob: (job) => this.handleJob(job),
 			processJobs: (handler) => this.processJobs(handler),
+			waitsForWebhooks: () => this.#hasOwnWebhooks,
 			isRunning: (value = this.isRunning) => (this.isRunning = value),
 		}
 	}
@@ -120,6 +126,12 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			publishFinalResult: (runId, result) => this.publishFinalResult(runId, result),
 			enqueueJob: (job) => this.enqueueJob(job),
 		}
+	}
+
+	/** Whether nodes wait for webhooks of ours; a subclass that registers them elsewhere answers them in its own way. */
+	get #hasOwnWebhooks() {
+		const { registerWebhookEndpoint } = KafkaAdapter.prototype
+		return this.#webhooks !== undefined && this.registerWebhookEndpoint === registerWebhookEndpoint
 	}
 
 	/** Hooks that run once per node; ours would only repeat what the engine does anyway. */
@@ -228,12 +240,24 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	}
 
 	/**
-	 * @param {string} _runId
-	 * @param {string} _nodeId
+	 * @param {string} runId
+	 * @param {string} nodeId
 	 * @returns {Promise<{ url: string, event: string }>}
 	 */
-	async registerWebhookEndpoint(_runId, _nodeId) {
+	async registerWebhookEndpoint(runId, nodeId) {
+		if (this.#webhooks) return registerWebhook(this.#webhooks(), runId, nodeId)
 		throw new Error('registerWebhookEndpoint not implemented for KafkaAdapter')
+	}
+
+	/**
+	 * Takes a request to an address of `registerWebhookEndpoint`. Needs no started worker.
+	 *
+	 * @param {Request} request
+	 * @returns {Promise<Response>}
+	 */
+	async handleWebhook(request) {
+		if (this.#webhooks) return handleWebhook(this.#webhooks(), request)
+		throw optionError('options.webhooks', 'missing', 'Give { baseUrl, secret }')
 	}
 
 	/** @param {JobPayload} job */
@@ -267,7 +291,14 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	async reconcile(runId) {
 		const { createContext, enqueueJob } = this.#hooks()
 		const { store, logger } = this
-		return reconcileRun({ blueprint: (id) => this.#blueprints[id], store, logger, createContext, enqueueJob }, runId)
+		// Without an answer the run is taken for ended: that only leaves it as it is.
+		const statusOf = (/** @type {string} */ id) =>
+			this.#statuses.read(id).then(
+				(row) => row?.status,
+				() => undefined,
+			)
+		const blueprint = (/** @type {string} */ id) => this.#blueprints[id]
+		return reconcileRun({ blueprint, store, logger, createContext, enqueueJob, statusOf }, runId)
 	}
 
 	/**
@@ -300,6 +331,21 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			send: (runId, command) => this.#life.sendCommand(runId, command),
 			codec: () => codecOf(this.runtime),
 		}
+	}
+
+	/** @param {import('./webhook-options.js').WebhookSettings | undefined} settings */
+	#webhookHost(settings) {
+		if (!settings) return undefined
+		const parts = { store: () => this.store, logger: () => this.logger, topic: this.topicName }
+		const tokens = settings.tokens ?? new SealedTokens({ ...parts, secrets: settings.secrets })
+		return () => ({
+			settings,
+			tokens,
+			blueprints: this.#blueprints,
+			control: this.#controlHost(),
+			blueprintOf: (/** @type {string} */ runId) => asEngine(() => this.createContext(runId).get('blueprintId')),
+			logger: this.logger,
+		})
 	}
 
 	/**

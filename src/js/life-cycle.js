@@ -27,6 +27,7 @@ import { Worker } from './worker.js'
  * @property {Omit<import('./js-ports.js').Hooks, 'handle'>} hooks
  * @property {(job: JobPayload) => Promise<void>} handleJob
  * @property {(handler: JobHandler) => unknown} processJobs
+ * @property {() => boolean} waitsForWebhooks
  * @property {(value?: boolean) => boolean} isRunning the adapter's property, which users set, too
  */
 
@@ -160,6 +161,8 @@ export class LifeCycle {
 					localStarts: config.handle === 'native' && host.settings.limits.maxConcurrentJobs !== 1,
 					schedule: host.settings.schedule,
 					strict: host.settings.strict,
+					enforceTimeouts: host.settings.enforceTimeouts,
+					webhooks: host.waitsForWebhooks(),
 					...host.settings.limits,
 				},
 				adapterBus: host.adapterBus,

@@ -7,6 +7,7 @@ import { hostname } from 'node:os'
 import { CONSISTENCIES } from './clients/cassandra-driver.js'
 import { isObject, isPlain } from './clients/genuine.js'
 import { optionError } from './errors.js'
+import { readWebhooks } from './webhook-options.js'
 
 /**
  * Bounds of one worker; at a bound it pauses partitions and goes on when there is room.
@@ -32,6 +33,7 @@ import { optionError } from './errors.js'
  * @property {'topic' | 'local'} dispatch
  * @property {'eager' | 'wave'} schedule
  * @property {boolean} strict
+ * @property {boolean} enforceTimeouts
  * @property {'prefer' | 'required'} native
  * @property {string | undefined} consistency
  * @property {'earliest' | 'latest'} startPosition
@@ -42,6 +44,7 @@ import { optionError } from './errors.js'
  * @property {number} revokeGraceMs
  * @property {number} maxStallMs
  * @property {number} poisonOpenings
+ * @property {import('./webhook-options.js').WebhookSettings | undefined} webhooks
  */
 
 /**
@@ -250,6 +253,7 @@ export const readOptions = (given) => {
 		dispatch: choice(given, 'dispatch', /** @type {const} */ (['topic', 'local'])),
 		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
 		strict: flag(given, 'strict'),
+		enforceTimeouts: flag(given, 'enforceTimeouts'),
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
 		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),
@@ -259,5 +263,6 @@ export const readOptions = (given) => {
 				: positive(given, 'topicPartitions', 1, { standard: 'what the brokers are set to' }),
 		limits: readLimits(given),
 		...readTimes(given),
+		webhooks: readWebhooks(given.webhooks),
 	}
 }

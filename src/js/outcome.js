@@ -9,7 +9,7 @@ import { FlowcraftError } from 'flowcraft'
  * @property {string} message
  * @property {string} name
  * @property {boolean} isFatal
- * @property {{ name: string, message: string }} [cause] the root of it
+ * @property {{ name: string, message: string, code?: string }} [cause] the root of it
  * @property {string} timestamp
  * @property {{ name: string, message: string, isFatal?: boolean }} originalError
  */
@@ -57,12 +57,14 @@ function nameOf(error) {
 	return typeof error?.name === 'string' ? error.name : 'Error'
 }
 
-/** @param {any} error @returns {{ name: string, message: string } | undefined} */
+/** @param {any} error @returns {ErrorRecord['cause']} */
 function rootCause(error) {
 	let cause = error?.cause
 	// A cycle of causes would never end; nobody nests this deep.
 	for (let depth = 0; cause?.cause && depth < 32; depth++) cause = cause.cause
-	return cause === undefined || cause === null ? undefined : { name: nameOf(cause), message: messageOf(cause) }
+	if (cause === undefined || cause === null) return undefined
+	const code = typeof cause.code === 'string' ? { code: cause.code } : undefined
+	return { name: nameOf(cause), message: messageOf(cause), ...code }
 }
 
 /**
@@ -83,7 +85,7 @@ export function reviveOriginal(nodeId, { originalError, cause }) {
 	const revived = new FlowcraftError(originalError.message, {
 		nodeId,
 		isFatal: originalError.isFatal,
-		cause: cause && Object.assign(new Error(cause.message), { name: cause.name }),
+		cause: cause && Object.assign(new Error(cause.message), cause),
 	})
 	if (revived.name !== originalError.name) revived.name = originalError.name
 	return revived

@@ -17,6 +17,7 @@ import { isObject } from './clients/genuine.js'
  * @property {import('flowcraft').ILogger} logger
  * @property {import('./js-ports.js').Hooks['createContext']} createContext
  * @property {import('./js-ports.js').Hooks['enqueueJob']} enqueueJob
+ * @property {(runId: string) => Promise<string | undefined>} statusOf
  */
 
 /** How long a nudge keeps others from nudging the same node, as in the JavaScript package. */
@@ -81,6 +82,20 @@ const frontier = (blueprint, document) => {
 }
 
 /**
+ * The JavaScript package leaves runs without a message that are over: where not all ends of the blueprint were reached, it never says
+ * so. Their last nodes are looked at again: recorded, they only tell what follows.
+ *
+ * @param {Blueprint} blueprint
+ * @param {Document} document of a run without checkpoint in which nothing is due
+ */
+const lastNodes = ({ nodes, edges }, document) => {
+	const completed = completedNodes(document)
+	if (awaitingNodes(document).size > 0) return []
+	const leads = new Set(edges.filter(({ target }) => completed.has(target)).map(({ source }) => source))
+	return nodes.map(({ id }) => id).filter((id) => completed.has(id) && !leads.has(id))
+}
+
+/**
  * @param {unknown} checkpoint as docs/checkpoint.md has it: empty lists are left out
  * @returns {string[] | undefined} `undefined`: there is no checkpoint
  */
@@ -94,11 +109,17 @@ const dueOfCheckpoint = (checkpoint) => {
 /**
  * @param {Blueprint} registered
  * @param {Document} document the run's whole document, the reserved key included
- * @returns {string[]} distinct ids
+ * @param {() => Promise<string | undefined>} status
+ * @returns {Promise<Set<string>>}
  */
-const dueNodes = (registered, document) => [
-	...new Set(dueOfCheckpoint(document[RESERVED_KEY]) ?? frontier(sanitizeBlueprint(registered), document)),
-]
+const dueNodes = async (registered, document, status) => {
+	const recorded = dueOfCheckpoint(document[RESERVED_KEY])
+	if (recorded) return new Set(recorded)
+	const blueprint = sanitizeBlueprint(registered)
+	const due = frontier(blueprint, document)
+	if (due.length > 0 || (await status()) !== 'running') return new Set(due)
+	return new Set(lastNodes(blueprint, document))
+}
 
 /**
  * @param {ReconcileHost} host
@@ -151,7 +172,7 @@ export const reconcileRun = async (host, runId) => {
 	const blueprint = await blueprintOf(host, runId, document)
 	/** @type {Set<string>} */
 	const enqueued = new Set()
-	for (const nodeId of dueNodes(blueprint, document)) {
+	for (const nodeId of await dueNodes(blueprint, document, () => host.statusOf(runId))) {
 		if (await nudge(host, { runId, blueprintId: blueprint.id, nodeId })) enqueued.add(nodeId)
 	}
 	return enqueued

@@ -1,7 +1,7 @@
 /**
  * Resuming and cancelling runs from any process, by commands to whoever owns them (design D12).
  */
-import { parseCheckpoint } from './checkpoint.js'
+import { moments, parseCheckpoint } from './checkpoint.js'
 import { asEngine, RESERVED_KEY } from './cassandra-context.js'
 import { formatCommand } from './command-messages.js'
 import { Code, KafkaAdapterError, optionError } from './errors.js'
@@ -61,6 +61,32 @@ export const resumeRun = async (host, runId, action, output, { nodeId } = {}) =>
 	const raw = output === undefined ? undefined : host.codec().encode(output)
 	await host.send(runId, formatCommand(runId, { kind: 'resume', nodeId: target, wave, action }, raw))
 	return new Set(target === undefined ? [] : [target])
+}
+
+/**
+ * Answers the wait of a node under an id, so that a repeat changes nothing. A node that does not await yet gets its answer when
+ * it does.
+ *
+ * @param {ControlHost} host
+ * @param {string} runId
+ * @param {{ id: string, nodeId: string, output: unknown }} answer
+ * @returns {Promise<boolean>} false where nothing was sent: the run is over, or the node has its answer
+ */
+export const answerWait = async (host, runId, { id, nodeId, output }) => {
+	const { checkpoint, waiting } = await readRun(host, runId)
+	const wait = waiting.find(([waits]) => waits === nodeId)
+	if (isOver(checkpoint) || checkpoint?.commands?.includes(id)) return false
+	if (!wait && isAnswered(checkpoint, nodeId)) return false
+	const command = { id, kind: /** @type {const} */ ('resume'), nodeId, wave: wait?.[1] }
+	await host.send(runId, formatCommand(runId, command, host.codec().encode(output)))
+	return true
+}
+
+/** @param {import('./checkpoint.js').Checkpoint | undefined} checkpoint @param {string} nodeId of a node that does not wait */
+const isAnswered = (checkpoint, nodeId) => {
+	if (!checkpoint) return false
+	const isKept = checkpoint.kept?.some(([id]) => id === nodeId) ?? false
+	return isKept || moments(checkpoint.done).some(([id]) => id === nodeId)
 }
 
 /**

@@ -5,7 +5,7 @@
  * Everything that decides the graph happens in `#pump`, one result at a time; nodes run beside it.
  */
 import { executeBatch, processResults } from 'flowcraft'
-import { adoptRun } from './adoption.js'
+import { adoptRun, enterLoop, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from './errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
 import { parseCommand } from './command-messages.js'
@@ -27,7 +27,8 @@ import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
 import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
-import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
+import { isSuccess, rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
+import { waitsForWebhook } from './webhook-nodes.js'
 import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
@@ -52,6 +53,7 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
  * @property {boolean} localStarts whether a due visit starts without waiting for its job message
+ * @property {boolean} webhooks whether a `webhook` node waits for its request
  * @property {'eager' | 'wave'} schedule
  * @property {number} concurrency nodes of one wave that run at once (`wave`)
  * @property {number} abortGraceMs how long a node of a closed session keeps its permit at most
@@ -182,7 +184,9 @@ export class RunSession {
 		const last = this.#lastVisit
 		this.#schedule.admit(nodeId, 1)
 		const visit = this.#lastVisit > last && this.visits.get(this.#lastVisit)
-		if (visit && this.graph.completed.has(nodeId)) visit.replay = true
+		if (!visit) return
+		visit.replay = this.graph.completed.has(nodeId) && recordedResult(this.graph, this.#context, nodeId) !== undefined
+		if (!visit.replay) enterLoop(this.graph, nodeId)
 	}
 
 	get #isAdopted() {
@@ -343,12 +347,19 @@ export class RunSession {
 			executorOf,
 			runtime,
 		)
+		if (
+			this.#env.webhooks &&
+			isSuccess(settled) &&
+			waitsForWebhook(runtime.registry.get(nodeDef.uses), nodeDef, blueprint)
+		)
+			await state.markAsAwaiting(nodeId)
 		return /** @type {Settled} */ (settled)
 	}
 
 	/** @param {Visit} visit */
 	#replayed({ nodeId }) {
-		return succeeded(nodeId, { output: this.#context.read(`_outputs.${nodeId}`) })
+		const output = this.#context.read(`_outputs.${nodeId}`)
+		return succeeded(nodeId, recordedResult(this.graph, this.#context, nodeId) ?? { output })
 	}
 
 	// Processing, one result at a time.

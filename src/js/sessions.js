@@ -3,6 +3,7 @@
  *
  * Nothing here throws: what goes wrong is told to the engine, or logged.
  */
+import { withTimeouts } from './attempt-limits.js'
 import { createBlueprintCatalog } from './blueprint-catalog.js'
 import { openRun } from './opening.js'
 import { messageOf } from './outcome.js'
@@ -31,6 +32,8 @@ const PULSE = 20
  * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
  * @property {'eager' | 'wave'} [schedule] default `eager`
  * @property {boolean} [strict] runs of blueprints with cycles fail
+ * @property {boolean} [enforceTimeouts] whether `config.timeout` of nodes counts; default false
+ * @property {boolean} [webhooks] whether a `webhook` node waits for its request; default false
  * @property {boolean} [localStarts] default true; `false` waits for the job message of each visit
  * @property {number} [concurrency] nodes of one wave that run at once in schedule `wave` (default as `FlowRuntime.run`)
  */
@@ -47,7 +50,7 @@ const PULSE = 20
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
 export function createSessions({
-	runtime,
+	runtime: given,
 	native,
 	options = {},
 	logger: userLogger,
@@ -57,6 +60,7 @@ export function createSessions({
 	fallback = () => {},
 }) {
 	const logger = guarded(userLogger)
+	const runtime = options.enforceTimeouts ? withTimeouts(given) : given
 	/** @type {Map<number, RunSession>} */
 	const sessions = new Map()
 	const catalog = createBlueprintCatalog(runtime, options)
@@ -77,6 +81,7 @@ export function createSessions({
 		permits,
 		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
 		localStarts: options.localStarts ?? true,
+		webhooks: options.webhooks ?? false,
 		schedule: options.schedule ?? 'eager',
 		concurrency:
 			options.concurrency ?? Math.min(/** @type {any} */ (globalThis).navigator?.hardwareConcurrency || 4, 10),

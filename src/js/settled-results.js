@@ -21,6 +21,11 @@ export function failed(nodeId, error) {
 	return { status: 'fulfilled', value: { nodeId, executionResult: { status: 'failed', error } } }
 }
 
+/** @param {any} settled */
+export function isSuccess(settled) {
+	return settled.status === 'fulfilled' && settled.value.executionResult.status === 'success'
+}
+
 /** @param {any} settled @param {ValueCodec} codec */
 export function settledRecord(settled, codec) {
 	if (settled.status === 'rejected') return { kind: 'rejected', error: errorRecord(settled.reason.error) }

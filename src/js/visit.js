@@ -2,6 +2,7 @@
  * One due execution of a node, and how Flowcraft's executor sees the run from inside it.
  */
 import { WorkflowState } from 'flowcraft'
+import { isSuccess } from './settled-results.js'
 
 export class Visit {
 	/** A loop has reset this node's completion while the visit was running. */
@@ -51,7 +52,7 @@ export class Visit {
 	}
 
 	get succeeded() {
-		return this.settled?.status === 'fulfilled' && this.settled.value.executionResult.status === 'success'
+		return this.settled !== undefined && isSuccess(this.settled)
 	}
 
 	/** The error of a node that did not succeed. @returns {any} */
