@@ -36,6 +36,14 @@ enum Pause {
     Command,
     // The run awaits a timer.
     Timer,
+    // The run is parked until its worker has a version.
+    Version,
+}
+
+impl Pause {
+    fn status(self) -> &'static str {
+        if self == Self::Version { "parked" } else { "awaiting" }
+    }
 }
 
 // Layers of nodes; a node is due when the whole layer before it is recorded, and the pause after that is over.
@@ -58,13 +66,14 @@ impl Graph {
         if pause != Pause::None {
             state.waiting = Some(layer);
             let timers = if pause == Pause::Timer { vec![Alarm(format!("{layer}"), 0, now_ms + 1)] } else { Vec::new() };
-            return Progress { due: Vec::new(), outcome: Some(outcome("awaiting")), timers };
+            let parking = (pause == Pause::Version).then(|| Parking(format!("{layer}"), now_ms));
+            return Progress { due: Vec::new(), outcome: Some(outcome(pause.status())), timers, parking };
         }
         let due: Vec<(u32, String)> = self.layer(layer + 1).into_iter().zip(state.next..).map(|(node, number)| (number, node)).collect();
         state.next += u32::try_from(due.len()).unwrap();
         state.due.clone_from(&due);
         state.ended = due.is_empty();
-        Progress { due, outcome: state.ended.then(|| outcome("completed")), timers: Vec::new() }
+        Progress { due, outcome: state.ended.then(|| outcome("completed")), ..Progress::default() }
     }
 }
 
@@ -73,6 +82,7 @@ struct Progress {
     due: Vec<(u32, String)>,
     outcome: Option<Outcome>,
     timers: Vec<Alarm>,
+    parking: Option<Parking>,
 }
 
 fn outcome(status: &str) -> Outcome {
@@ -262,6 +272,12 @@ impl World {
             3..=5 => self.finish_operation(),
             6 | 7 => self.run_node(),
             8 if self.dice.roll(2) == 0 => self.resume_somebody(),
+            8 if self.dice.roll(4) == 0 => {
+                // Versions come and go; each comes again.
+                let layers = self.graph.0.len();
+                let versions = (0..layers).filter(|_| self.dice.roll(2) == 0).map(|layer| format!("{layer}")).collect();
+                self.machine.has_versions(versions);
+            }
             8 => self.commit(),
             _ if self.crashes > 0 && self.dice.roll(25) == 0 => self.crash(),
             _ if self.dice.roll(30) == 0 => self.give_up_partition(),
@@ -318,9 +334,13 @@ impl World {
             Action::Publish { handle, .. } => self.machine.published(handle, now),
             Action::Send { token, .. } => self.machine.sent(token, delivered),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => {
-                let found = self.timers.iter().filter(|timer| timer.shard == partition && (from_ms..until_ms).contains(&timer.due_ms));
+                let found = self.timers.iter().filter(|timer| timer.shard == partition && !timer.is_parked() && (from_ms..until_ms).contains(&timer.due_ms));
                 let found = found.cloned().collect();
                 self.machine.timers_found(partition, epoch, found, until_ms);
+            }
+            Action::FindParked { partition, epoch } => {
+                let found = self.timers.iter().filter(|timer| timer.shard == partition && timer.is_parked()).cloned().collect();
+                self.machine.parked_found(partition, epoch, found);
             }
             Action::Bury { token, letter } => {
                 assert_eq!(letter.code, "ERR_JOB_NOT_JSON");
@@ -428,12 +448,12 @@ impl World {
 
     fn send_step(&mut self, handle: u32, changes: Vec<(String, Option<String>)>, done: Vec<u32>, applied: Vec<u32>, progress: Progress, now: Now) {
         let session = self.sessions.get_mut(&handle).unwrap();
-        let Progress { due, outcome, timers } = progress;
+        let Progress { due, outcome, timers, parking } = progress;
         session.seq += 1;
         session.announced.insert(session.seq, due.clone());
         session.over = outcome.is_some();
         let checkpoint = serde_json::to_string(&session.checkpoint).unwrap();
-        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, outcome };
+        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, parking, unparking: None, outcome };
         self.machine.step(handle, step, now);
     }
 
@@ -461,7 +481,7 @@ impl World {
         if session.over {
             return;
         }
-        let status = if ended { Some("completed") } else { session.checkpoint.waiting.map(|_| "awaiting") };
+        let status = if ended { Some("completed") } else { session.checkpoint.waiting.map(|layer| self.graph.pause(layer).status()) };
         if let Some(status) = status {
             let now = self.now();
             self.send_step(handle, Vec::new(), Vec::new(), Vec::new(), Progress { outcome: Some(outcome(status)), ..Progress::default() }, now);
@@ -556,7 +576,7 @@ fn schedules() -> u32 {
 }
 
 fn layers() -> impl Strategy<Value = Vec<(usize, Pause)>> {
-    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer)];
+    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer), 1 => Just(Pause::Version)];
     prop::collection::vec((1usize..4, pause), 1..5)
 }
 
