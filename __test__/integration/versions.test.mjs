@@ -116,6 +116,36 @@ describe('row 68: a run of another version', () => {
 		}
 	})
 
+	test('row 68: waits while the worker of its partition lacks the version, and moves with the partition', async () => {
+		const place = await home.sibling({ partitions: 4 })
+		const [old, recent] = [adapterAt(place, '1'), adapterAt(place, '2')]
+		const owns = (/** @type {KafkaAdapter} */ adapter) => adapter.health().partitions?.length ?? 0
+		await old.start()
+		await recent.start()
+		try {
+			await until('each has partitions', () => owns(old) > 0 && owns(recent) > 0 && owns(old) + owns(recent) === 4)
+			// Ids decide about partitions: some run comes to each worker.
+			/** @type {Map<string, import('../../index.js').RunHandle[]>} */
+			const seen = new Map()
+			while (!seen.has('parked') || !seen.has('awaiting')) {
+				const run = await old.startRun('pair')
+				const settled = async () => ['parked', 'awaiting'].includes(String(await run.status()))
+				await until('the run is parked or awaits', settled)
+				const status = String(await run.status())
+				seen.set(status, [...(seen.get(status) ?? []), run])
+			}
+			await place.allCommitted()
+			const parked = /** @type {import('../../index.js').RunHandle[]} */ (seen.get('parked'))
+			assert.equal((await parkedRows(place)).length, parked.length)
+			await recent.stop()
+			for (const run of parked) await reaches(run, 'awaiting')
+			await until('the timers are gone', async () => (await parkedRows(place)).length === 0)
+		} finally {
+			await recent.stop()
+			await old.stop()
+		}
+	})
+
 	test('row 68: is moved or failed by an operator, from a process that consumes nothing', () =>
 		scene(async ({ place, client }) => {
 			const [moved, failed, cancelled] = await Promise.all([1, 2, 3].map(() => client.startRun('pair')))
