@@ -64,6 +64,8 @@ impl Machine {
         if self.config.serial && self.serial_current == Some(anchor) {
             self.serial_current = None;
             self.serial_next();
+            // Perhaps the last message that is read for long: the run that it is for must not wait for another.
+            self.pump();
         }
     }
 

@@ -614,3 +614,28 @@ proptest! {
         play(seed, &layers, runs, Config { refresh_after: Duration::from_millis(400), ..config() }, 1);
     }
 }
+
+// Found with the embedded backend, whose acknowledgements are quick: the next message was taken from the backlog, and its
+// run was loaded only when the topic had something more.
+#[test]
+fn serial_mode_loads_the_next_run_when_an_acknowledgement_ends_a_message() {
+    let mut machine = Machine::new(Config { serial: true, local_starts: false, ..Config::default() }, 1);
+    let now = Now::default();
+    let message = |offset: i64, run: &str| {
+        let job = OutboundJob { run: run.into(), blueprint: "bp".into(), node: "a".into(), ..OutboundJob::default() };
+        RawMessage { offset, value: Some(job::encode(&job).into_bytes()), ..RawMessage::default() }
+    };
+    let loads = |actions: &[Action]| actions.iter().find_map(|action| if let Action::Load { handle, .. } = action { Some(*handle) } else { None });
+    let sends = |actions: &[Action]| actions.iter().find_map(|action| if let Action::Send { token, .. } = action { Some(*token) } else { None });
+    machine.assign(0);
+    machine.activate(0, now);
+    machine.messages(vec![message(0, "first"), message(1, "second")], now);
+    let handle = loads(&machine.take_actions()).unwrap();
+    machine.loaded(handle, Ok(None), now);
+    machine.opened(handle, vec![(1, "a".into())]);
+    machine.step(handle, Step { seq: 1, checkpoint: "{}".into(), done: vec![1], due: vec![(2, "b".into())], ..Step::default() }, now);
+    machine.written(handle, Ok(()), now);
+    let token = sends(&machine.take_actions()).unwrap();
+    machine.sent(token, Some((0, 2)));
+    assert!(loads(&machine.take_actions()).is_some());
+}
