@@ -311,7 +311,7 @@ export interface RunResult {
 /** A run that was started, here or elsewhere. */
 export interface RunHandle {
 	readonly runId: string
-	/** What the status table says: `running`, `awaiting`, `completed`, ...; `undefined` while it says nothing. */
+	/** What the status table says: `running`, `awaiting`, `parked`, `completed`, ...; `undefined` while it says nothing. */
 	status(): Promise<string | undefined>
 	/**
 	 * Waits until the run has ended.
@@ -433,6 +433,35 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	cancel(runId: string, reason?: string): Promise<void>
 
 	/**
+	 * The runs with the status `parked`: they began with a version of their blueprint that the worker of their partition
+	 * does not have. This adapter need not be started. Searches the whole status table, as a reconciler does.
+	 *
+	 * @returns those that have been parked longest first
+	 * @throws `ERR_CASSANDRA`, `ERR_CASSANDRA_UNREACHABLE`
+	 */
+	listParked(): Promise<ParkedRun[]>
+
+	/**
+	 * Lets a parked run go on with another version of its blueprint; this adapter need not be started. Whether the run's
+	 * state fits that version is yours to know: what is due in it and not in that version fails the run. Where no worker
+	 * has that version either, the run stays parked, for it.
+	 *
+	 * @param version `metadata.version` of the blueprint; `null` for one without
+	 * @returns false where the run is not parked, which then changes nothing
+	 * @throws `ERR_RUN_UNKNOWN`, `ERR_OPTION`
+	 */
+	moveParked(runId: string, version: string | null): Promise<boolean>
+
+	/**
+	 * Ends a parked run with the status `failed`, with its context and its errors so far; this adapter need not be started.
+	 *
+	 * @param reason for the status; default why it is parked
+	 * @returns false where the run is not parked, which then changes nothing
+	 * @throws `ERR_RUN_UNKNOWN`, `ERR_OPTION`
+	 */
+	failParked(runId: string, reason?: string): Promise<boolean>
+
+	/**
 	 * Makes an address that lets a node of a run go on, once. Nodes may call it (`dependencies.adapter`), as Flowcraft's
 	 * `webhook` node does. The node that goes on is the `wait` node with `params.eventName` `webhook:<nodeId>`, or else the
 	 * node itself. Rejects without the option `webhooks`; override it to register webhooks elsewhere.
@@ -481,6 +510,17 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	 * their message arrives, and `super.handleJob(job)` runs it.
 	 */
 	protected handleJob(job: JobPayload): Promise<void>
+}
+
+/** A run that waits for a worker with its version of the blueprint. */
+export interface ParkedRun {
+	runId: string
+	blueprintId: string
+	/** The version that it needs; `null`: one without `metadata.version`. */
+	version: string | null
+	reason: string
+	/** When it was parked first. */
+	since: Date
 }
 
 export interface SchemaOptions {

@@ -26,6 +26,8 @@ export class FakeWorker {
 		return '{}'
 	}
 
+	versions() {}
+
 	health() {
 		return '{"state":"running"}'
 	}

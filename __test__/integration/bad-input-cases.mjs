@@ -607,13 +607,6 @@ export const RUNS = [
 		status: 'failed',
 	},
 	{
-		input: 'another `blueprintVersion`',
-		context: '{"blueprintVersion":"2"}',
-		code: 'ERR_BLUEPRINT_VERSION',
-		message: "Blueprint version mismatch: stored version '2', current version 'null'.",
-		status: null,
-	},
-	{
 		input: '`context_data` is NULL',
 		context: null,
 		code: 'ERR_STATE_CORRUPT',

@@ -78,6 +78,7 @@ export class FakeEngine {
 		/** @type {any} */
 		const native = {}
 		native.timersMissing = () => null
+		native.versions = () => {}
 		native.refresh = (/** @type {number} */ handle) => this.#sessions.onBatch([[14, handle]])
 		for (const name of ['opened', 'refuse', 'step', 'drained', 'commandDone', 'refuseCommand']) {
 			native[name] = (/** @type {any[]} */ ...args) => this.#call(generation, name, args)

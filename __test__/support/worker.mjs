@@ -64,17 +64,20 @@ export async function bothWays(blueprint, runtimeOptions, { initial = {}, inMemo
 /**
  * Sessions without an engine: a test says itself what becomes durable, and when.
  * @param {any} runtimeOptions
- * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any, livePlace?: any }} [options]
+ * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any, livePlace?: any, timersMissing?: string | null }} [options]
  */
 export function bareSessions(
 	runtimeOptions,
-	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger(), livePlace } = {},
+	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger(), livePlace, timersMissing = null } = {},
 ) {
 	/** @type {any[][]} */
 	const calls = []
 	/** @type {any} */
 	const native = {}
-	native.timersMissing = () => null
+	native.timersMissing = () => timersMissing
+	/** @type {string[][]} */
+	const told = []
+	native.versions = (/** @type {string[]} */ keys) => void told.push(keys)
 	native.refresh = (/** @type {number} */ handle) => sessions.onBatch([[14, handle]])
 	for (const name of ['opened', 'refuse', 'step', 'drained', 'commandDone', 'refuseCommand']) {
 		native[name] = (/** @type {any[]} */ ...args) => void calls.push([name, ...args])
@@ -88,11 +91,13 @@ export function bareSessions(
 		sessions,
 		calls,
 		others,
+		/** Versions of blueprints that the engine was told. */
+		told,
 		/** The steps so far, by name. */
 		get steps() {
 			return calls
 				.filter(([name]) => name === 'step')
-				.map(([, handle, seq, changes, checkpoint, done, due, outcome]) => ({
+				.map(([, handle, seq, changes, checkpoint, done, due, outcome, extras]) => ({
 					handle,
 					seq,
 					changes: Object.fromEntries(
@@ -105,14 +110,22 @@ export function bareSessions(
 					done,
 					due: JSON.parse(due),
 					outcome: outcome && JSON.parse(outcome),
+					extras: extras && JSON.parse(extras),
 				}))
 		},
 		/** @param {any[]} event */
 		tell: (...event) => sessions.onBatch([event]),
-		/** @param {string[]} nodeIds @param {{ entries?: Record<string, any>, checkpoint?: string, blueprintId?: string, handle?: number, moreMayCome?: boolean }} [run] */
-		open(nodeIds, { entries = {}, checkpoint, blueprintId = 'bp', handle = 1, moreMayCome = false } = {}) {
+		/** @param {string[]} nodeIds @param {{ entries?: Record<string, any>, checkpoint?: string, blueprintId?: string, handle?: number, moreMayCome?: boolean, commands?: any[] }} [run] commands get the tokens 1, 2, ... */
+		open(
+			nodeIds,
+			{ entries = {}, checkpoint, blueprintId = 'bp', handle = 1, moreMayCome = false, commands = [] } = {},
+		) {
 			const raw = Object.entries(entries).flatMap(([key, value]) => [key, JSON.stringify(value)])
-			sessions.onBatch([[1, handle, `run-${handle}`, blueprintId, nodeIds, raw, checkpoint ?? null, true, moreMayCome]])
+			const [tokens, texts] = [commands.map((_, at) => at + 1), commands.map((command) => JSON.stringify(command))]
+			const stored = checkpoint ?? null
+			sessions.onBatch([
+				[1, handle, `run-${handle}`, blueprintId, nodeIds, raw, stored, true, moreMayCome, tokens, texts],
+			])
 		},
 		/** Until nothing happens any more. */
 		async settle() {

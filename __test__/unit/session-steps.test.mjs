@@ -191,7 +191,7 @@ test('reading an object that a client wrote with spaces does not rewrite it', as
 	assert.equal('settings' in worker.steps[0].changes, false)
 })
 
-test('unknown blueprint, unknown node, other version and broken checkpoint are refused', () => {
+test('unknown blueprint, unknown node and broken checkpoint are refused', () => {
 	/** @type {[string[], any, any[]][]} */
 	const table = [
 		[
@@ -205,16 +205,6 @@ test('unknown blueprint, unknown node, other version and broken checkpoint are r
 			['ERR_BLUEPRINT_UNKNOWN', "Blueprint with ID 'toString' not found in the worker's runtime registry.", 'failed'],
 		],
 		[['zz'], {}, ['ERR_NODE_UNKNOWN', "Node 'zz' not found in blueprint 'bp'.", 'failed']],
-		[
-			['a'],
-			{ entries: { blueprintVersion: '2' } },
-			['ERR_BLUEPRINT_VERSION', "Blueprint version mismatch: stored version '2', current version 'null'.", null],
-		],
-		[
-			['a'],
-			{ checkpoint: '{"v":1,"blueprint":"bp","version":"3","last":0}' },
-			['ERR_BLUEPRINT_VERSION', "Blueprint version mismatch: stored version '3', current version 'null'.", null],
-		],
 		[
 			['a'],
 			{ checkpoint: '{"v":2,"blueprint":"bp","last":0}' },

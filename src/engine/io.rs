@@ -168,6 +168,17 @@ impl Io {
         });
     }
 
+    pub(super) fn find_parked(&self, partition: i32, epoch: u64) {
+        let Some(timers) = self.ports.timers.clone() else { return };
+        let io = self.clone();
+        tokio::spawn(async move {
+            match io.persist("timers", || timers.parked(partition)).await {
+                Ok(found) => io.report(Event::ParkedFound(partition, epoch, found)),
+                Err(error) => io.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] parked runs of partition {partition} cannot be read: {error}")),
+            }
+        });
+    }
+
     /// Best effort: a timer that stays fires once more, and changes nothing.
     pub(super) fn drop_timer(&self, timer: Timer) {
         let Ok(timers) = self.ports.timers.clone() else { return };

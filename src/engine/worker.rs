@@ -48,6 +48,7 @@ pub(super) enum Event {
     EndFound(u32, Option<i64>),
     Facts(TopicFacts),
     TimersFound(i32, u64, Vec<Timer>, i64),
+    ParkedFound(i32, u64, Vec<Timer>),
     KafkaAnswers,
     Sent(u64, Delivered),
     // A send failed for a reason that only an operator can mend.
@@ -76,6 +77,8 @@ pub enum Command {
     CommandRefused(u32, u32, &'static str, String),
     /// A job handed in, with the id of its promise.
     Submit(u64, Job),
+    /// The versions of blueprints that this worker has, all of them.
+    Versions(Vec<String>),
     /// The JavaScript thread answers.
     Alive,
     /// JavaScript's `handleJob` settled.
@@ -343,6 +346,7 @@ impl Worker {
             Event::Published(handle) => self.machine.published(handle, now),
             Event::Facts(facts) => self.machine.set_partition_count(facts.partitions),
             Event::TimersFound(partition, epoch, found, until_ms) => self.machine.timers_found(partition, epoch, found, until_ms),
+            Event::ParkedFound(partition, epoch, found) => self.machine.parked_found(partition, epoch, found),
             Event::KafkaAnswers => self.kafka_works(),
             Event::EndFound(handle, end) => self.machine.end_found(handle, end),
             Event::Sent(token, delivered) => {
@@ -431,6 +435,7 @@ impl Worker {
                     self.machine.handled(token, message, run, result);
                 }
             }
+            Command::Versions(keys) => self.machine.has_versions(keys),
             Command::Alive => self.thread_answered(),
             Command::Stop(deadline, reply) => self.begin_stop(deadline, reply, now),
         }
@@ -576,6 +581,7 @@ impl Worker {
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
             Action::Look { handle, run, expected } => self.io.look(handle, run, expected),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),
+            Action::FindParked { partition, epoch } => self.io.find_parked(partition, epoch),
             Action::DropTimer(timer) => self.io.drop_timer(timer),
             Action::FindEnd { handle, partition } => self.io.find_end(handle, partition),
             Action::Touch { run, partition, timestamp_micros } => self.io.touch(run, partition, timestamp_micros),

@@ -20,7 +20,7 @@ use crate::kernel::error::{Code, FlowError};
 use crate::kernel::job::Job;
 use crate::kernel::machine::Step;
 use crate::kernel::outcome::Outcome as RunOutcome;
-use crate::kernel::timer::Alarm;
+use crate::kernel::timer::{Alarm, Parking};
 use crate::ports::OutboundJob;
 
 /// A worker: one topic, one group.
@@ -190,10 +190,16 @@ impl NativeWorker {
         extras_json: Option<String>,
     ) -> Result<()> {
         let outcome = outcome_json.map(|text| RunOutcome::parse(&text)).transpose().map_err(|error| napi::Error::from_reason(format!("outcome: {error}")))?;
-        let StepExtras { applied, timers } = extras(extras_json.as_deref())?;
-        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, outcome };
+        let StepExtras { applied, timers, parking, unparking } = extras(extras_json.as_deref())?;
+        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, parking, unparking, outcome };
         self.command(Command::Step(handle, Box::new(step)));
         Ok(())
+    }
+
+    /// The versions of blueprints that this worker has, each as parked runs name it; replaces what was told before.
+    #[napi(catch_unwind)]
+    pub fn versions(&self, keys: Vec<String>) {
+        self.command(Command::Versions(keys));
     }
 
     /// The JavaScript thread answers.
@@ -221,6 +227,8 @@ impl NativeWorker {
 struct StepExtras {
     applied: Vec<u32>,
     timers: Vec<Alarm>,
+    parking: Option<Parking>,
+    unparking: Option<Parking>,
 }
 
 fn extras(json: Option<&str>) -> Result<StepExtras> {

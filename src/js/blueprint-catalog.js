@@ -23,6 +23,9 @@ function own(blueprints, id) {
 	return blueprints && Object.hasOwn(blueprints, id) ? blueprints[id] : undefined
 }
 
+/** @param {any} source @returns {string | null} */
+const versionOf = (source) => source?.metadata?.version || null
+
 /**
  * @param {import('flowcraft').FlowRuntime<any, any>} runtime
  * @param {{ strict?: boolean }} [options]
@@ -35,6 +38,13 @@ export function createBlueprintCatalog(runtime, { strict = false } = {}) {
 		own(runtime.options?.blueprints, id) ?? own(/** @type {any} */ (runtime).blueprints, id)
 
 	return {
+		/** Each registered blueprint with its version. @returns {[id: string, version: string | null][]} */
+		versions() {
+			const ids = [runtime.options?.blueprints, /** @type {any} */ (runtime).blueprints].flatMap((some) =>
+				Object.keys(some ?? {}),
+			)
+			return [...new Set(ids)].map((id) => [id, versionOf(find(id))])
+		},
 		/** @param {string} id @returns {CatalogEntry | undefined} */
 		get(id) {
 			const source = find(id)
@@ -55,7 +65,7 @@ function analyse(id, source, strict) {
 		id,
 		source,
 		blueprint: { id, nodes: [], edges: [] },
-		version: source.metadata?.version || null,
+		version: versionOf(source),
 		startSet: [],
 		entryNodes: new Set(),
 		nodeIds: new Set(),

@@ -30,7 +30,8 @@
  *   "hidden": ["blueprintId"],        keys of ours that nodes do not see
  *   "wave": {...},                    schedule "wave": results of the running wave, nodes held back
  *   "adopted": 1,                     begun by somebody else (docs/checkpoint.md)
- *   "outcome": {...}                  how it ended
+ *   "outcome": {...},                 how it ended
+ *   "parked": {...}                   it waits for its version of the blueprint
  * }
  * ```
  * Everything empty is left out.
@@ -68,6 +69,16 @@ export const CHECKPOINT_VERSION = 1
  * @property {any} [wave]
  * @property {1} [adopted]
  * @property {import('./outcome.js').Outcome} [outcome]
+ * @property {Parked} [parked]
+ */
+
+/**
+ * @typedef {object} Parked
+ * @property {number} since milliseconds since the epoch
+ * @property {number} at with the version, what tells its timer
+ * @property {string} reason
+ * @property {string[]} [nodes] that messages asked for, of a run that has not begun
+ * @property {string[]} [commands] raw JSON, in the order in which they came
  */
 
 /** @param {string} text @returns {Checkpoint} */

@@ -5,7 +5,9 @@
  * |---|---|---|
  * | `resume` | `nodeId?`, `wave?`, `action?`, `output?` | a node that awaits goes on; `wave` names the visit of its wait |
  * | `cancel` | `reason?` | the run ends `cancelled` |
- * | `wake` | `nodeId`, `visit`, `at` | a timer of the run is due (src/kernel/timer.rs) |
+ * | `wake` | `nodeId`, `visit`, `at`, `bucket` | a timer of the run is due (src/kernel/timer.rs) |
+ * | `move` | `version` | a parked run goes on with another version of its blueprint |
+ * | `fail` | `reason?` | a parked run ends `failed` |
  *
  * Each has an `id`: a command that comes twice is applied once.
  */
@@ -15,7 +17,7 @@ import { Code, KafkaAdapterError } from './errors.js'
 /**
  * @typedef {object} RunCommand
  * @property {string} id
- * @property {'resume' | 'cancel' | 'wake'} kind
+ * @property {'resume' | 'cancel' | 'wake' | 'move' | 'fail'} kind
  * @property {string} [nodeId]
  * @property {number} [wave]
  * @property {string} [action]
@@ -23,12 +25,20 @@ import { Code, KafkaAdapterError } from './errors.js'
  * @property {string} [reason]
  * @property {number} [visit]
  * @property {number} [at]
+ * @property {number} [bucket]
+ * @property {string | null} [version]
  */
 
 /** Brokers take messages of 1 MiB unless told otherwise; key, run id and headers need some of it. */
 export const MAX_COMMAND_BYTES = 1_000_000
 
-const KINDS = new Set(['resume', 'cancel', 'wake'])
+const KINDS = new Set(['resume', 'cancel', 'wake', 'move', 'fail'])
+
+/** As in src/kernel/timer.rs: the timers of parked runs, which wait for a version instead of a time. */
+const PARKED_BUCKET = -2
+
+/** Whether a command says that somebody has the version for which its run is parked. @param {RunCommand} command */
+export const isParkingTimer = ({ kind, bucket }) => kind === 'wake' && bucket === PARKED_BUCKET
 
 /** @param {string} text @returns {RunCommand} */
 export function parseCommand(text) {

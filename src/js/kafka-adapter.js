@@ -12,7 +12,8 @@ import { readOptions } from './options.js'
 import { seen } from './promises.js'
 import { reconcileRun } from './reconcile.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
-import { cancelRun, resumeRun } from './run-control.js'
+import { listParkedRuns } from './parked-runs.js'
+import { cancelRun, failParkedRun, moveParkedRun, resumeRun } from './run-control.js'
 import { RunHandle, startRun } from './run-handle.js'
 import { ensureSchema, inTurns, schemaStatements } from './schema.js'
 import { StatusTable } from './status-table.js'
@@ -322,6 +323,38 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	 */
 	async cancel(runId, reason) {
 		await cancelRun(this.#controlHost(), runId, reason)
+	}
+
+	/**
+	 * The runs that wait for a version of their blueprint. Needs no started worker.
+	 *
+	 * @returns {Promise<import('../../index.js').ParkedRun[]>}
+	 */
+	async listParked() {
+		const table = `${this.keyspace}.${this.statusTableName}`
+		return listParkedRuns({ client: this.cassandra, table, statuses: this.#statuses })
+	}
+
+	/**
+	 * Lets a parked run go on with another version of its blueprint. Needs no started worker.
+	 *
+	 * @param {string} runId
+	 * @param {string | null} version
+	 * @returns {Promise<boolean>}
+	 */
+	async moveParked(runId, version) {
+		return moveParkedRun(this.#controlHost(), runId, version)
+	}
+
+	/**
+	 * Ends a parked run as `failed`. Needs no started worker.
+	 *
+	 * @param {string} runId
+	 * @param {string} [reason]
+	 * @returns {Promise<boolean>}
+	 */
+	async failParked(runId, reason) {
+		return failParkedRun(this.#controlHost(), runId, reason)
 	}
 
 	/** @returns {import('./run-control.js').ControlHost} */

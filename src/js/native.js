@@ -21,6 +21,7 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
  * @property {(handle: number) => void} refresh
  * @property {() => string | null} timersMissing
+ * @property {(keys: string[]) => void} versions
  * @property {(runId: string, command: string) => Promise<void | Failure>} sendCommand
  * @property {(requestId: number, error: string | null, result: string | null) => void} reply
  * @property {() => Promise<void | Failure>} start

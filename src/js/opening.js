@@ -12,15 +12,19 @@
  * 4. Else a message for another node of the blueprint is a hand-made restart: the run is adopted.
  * 5. Messages for nodes that the blueprint does not have are refused when nothing else brought the run here.
  * 6. A command alone begins a run that nobody has begun, as its start messages would: they are on their way.
+ * 7. A run of another version than the registered one is parked (`parked-session.js`), until somebody has its version or
+ *    moves it to another. A run that has ended needs no blueprint's version.
  *
  * Adopted: due is what the messages say, now and later; what has an `_outputs.*` key counts as completed, and a message
  * for it is not executed again, only its successors are found.
  */
 import { parseCheckpoint } from './checkpoint.js'
 import { messageOf } from './outcome.js'
+import { versionKey } from './versions.js'
 
 /** @typedef {import('./blueprint-catalog.js').CatalogEntry} CatalogEntry */
 /** @typedef {{ code: string, reason: string, status: string | null }} Refusal */
+/** @typedef {import('./parked-session.js').Parking} Parking */
 
 /**
  * @typedef {object} Opening
@@ -29,15 +33,18 @@ import { messageOf } from './outcome.js'
  * @property {'restored' | 'fresh' | 'adopted'} kind
  * @property {import('./checkpoint.js').Checkpoint} [checkpoint]
  * @property {string[]} nodeIds of the waiting messages, as far as the blueprint knows them
+ * @property {{ timer: [key: string, at: number], commands: string[] }} [unparked] the run was parked until now: what tells its
+ *   timer, and the commands that came meanwhile
  */
 
 /**
  * @param {{ get(id: string): CatalogEntry | undefined }} catalog
  * @param {import('./run-context.js').RunContext} context gets the stored entries
- * @param {{ blueprintId: string, nodeIds: string[], entries: string[], checkpoint: string | null }} stored
- * @returns {{ opening: Opening } | { refusal: Refusal }}
+ * @param {{ blueprintId: string, nodeIds: string[], entries: string[], checkpoint: string | null, moved?: { version: string | null } }} stored
+ *   `moved`: where a command wants to move the run, if it is parked
+ * @returns {{ opening: Opening } | { refusal: Refusal } | { parking: Parking }}
  */
-export function openRun(catalog, context, { blueprintId, nodeIds, entries, checkpoint: text }) {
+export function openRun(catalog, context, { blueprintId, nodeIds, entries, checkpoint: text, moved }) {
 	let checkpoint
 	try {
 		checkpoint = text === null ? undefined : parseCheckpoint(text)
@@ -46,7 +53,8 @@ export function openRun(catalog, context, { blueprintId, nodeIds, entries, check
 	}
 	const id = checkpoint?.blueprint ?? blueprintId
 	const entry = catalog.get(id)
-	if (!entry) {
+	const parked = checkpoint?.parked
+	if (!entry && !parked) {
 		return refuse(
 			'ERR_BLUEPRINT_UNKNOWN',
 			`Blueprint with ID '${id}' not found in the worker's runtime registry.`,
@@ -55,17 +63,56 @@ export function openRun(catalog, context, { blueprintId, nodeIds, entries, check
 		)
 	}
 	context.load(entries, checkpoint)
-	const stored = checkpoint ? checkpoint.version : context.read('blueprintVersion')
-	if (stored !== entry.version && (checkpoint || context.contains('blueprintVersion'))) {
-		return refuse(
-			'ERR_BLUEPRINT_VERSION',
-			`Blueprint version mismatch: stored version '${stored}', current version '${entry.version}'.`,
-		)
+	const version = checkpoint ? checkpoint.version : context.read('blueprintVersion')
+	const wanted = parked && moved ? moved.version : version
+	const isVersioned = checkpoint !== undefined || context.contains('blueprintVersion')
+	if (!entry || (isVersioned && wanted !== entry.version && !isOver(checkpoint))) {
+		const isBegun = checkpoint !== undefined && !parked?.nodes
+		return {
+			parking: {
+				blueprintId: id,
+				version,
+				checkpoint,
+				reason: reasonOf(version, entry),
+				nodeIds: isBegun ? undefined : union(parked?.nodes, nodeIds),
+			},
+		}
 	}
-	const known = nodeIds.filter((nodeId) => entry.nodeIds.has(nodeId))
-	if (checkpoint) return { opening: { entry, blueprintId: id, kind: 'restored', checkpoint, nodeIds: known } }
-	return firstContact(context, entry, id, nodeIds, known)
+	if (wanted !== version) context.restamp(entry.version)
+	return openKnown(context, entry, id, checkpoint, nodeIds)
 }
+
+/**
+ * @param {import('./run-context.js').RunContext} context
+ * @param {CatalogEntry} entry
+ * @param {string} id
+ * @param {import('./checkpoint.js').Checkpoint | undefined} checkpoint
+ * @param {string[]} nodeIds
+ * @returns {{ opening: Opening } | { refusal: Refusal }}
+ */
+function openKnown(context, entry, id, checkpoint, nodeIds) {
+	const { parked, ...begun } = checkpoint ?? {}
+	const timer = parked && /** @type {[string, number]} */ ([versionKey(id, checkpoint?.version ?? null), parked.at])
+	const unparked = timer && { timer, commands: parked?.commands ?? [] }
+	const asked = union(parked?.nodes, nodeIds)
+	const known = asked.filter((nodeId) => entry.nodeIds.has(nodeId))
+	if (checkpoint && !parked?.nodes) {
+		const restored = /** @type {import('./checkpoint.js').Checkpoint} */ (begun)
+		return { opening: { entry, blueprintId: id, kind: 'restored', checkpoint: restored, nodeIds: known, unparked } }
+	}
+	const answer = firstContact(context, entry, id, asked, known)
+	return 'opening' in answer ? { opening: { ...answer.opening, unparked } } : answer
+}
+
+/** Awaiting is no end. @param {import('./checkpoint.js').Checkpoint | undefined} checkpoint */
+const isOver = (checkpoint) => checkpoint?.outcome !== undefined && checkpoint.outcome.status !== 'awaiting'
+
+/** @param {string | null} version @param {CatalogEntry | undefined} entry */
+const reasonOf = (version, entry) =>
+	`Blueprint version mismatch: stored version '${version}', current version '${entry ? entry.version : 'none'}'.`
+
+/** @param {string[] | undefined} some @param {string[]} others */
+const union = (some = [], others) => [...new Set([...some, ...others])]
 
 /**
  * @param {import('./run-context.js').RunContext} context

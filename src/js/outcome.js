@@ -16,7 +16,7 @@ import { FlowcraftError } from 'flowcraft'
 
 /**
  * @typedef {object} Outcome
- * @property {'completed' | 'failed' | 'awaiting' | 'cancelled'} status
+ * @property {'completed' | 'failed' | 'awaiting' | 'cancelled' | 'parked'} status
  * @property {string} [reason]
  * @property {ErrorRecord[]} [errors]
  * @property {string[]} [hidden]
@@ -110,6 +110,20 @@ export function quiescentOutcome(state, context) {
 		...(errors.length > 0 ? { errors } : undefined),
 		...(hidden.length > 0 ? { hidden } : undefined),
 	}
+}
+
+/**
+ * What the engine gets.
+ * @param {Outcome} outcome
+ * @param {{ codec: import('./stored-values.js').ValueCodec, runtime: { serializer: import('./stored-values.js').Serializer } }} env
+ * @param {import('./run-context.js').RunContext} context
+ * @param {string} runId
+ */
+export function outcomeText(outcome, { codec, runtime }, context, runId) {
+	const text = JSON.stringify(outcome)
+	if (codec.isDefault || 'payload' in outcome) return text
+	const payload = serializedPayload(outcome, context.snapshot(), runId, runtime.serializer)
+	return `${text.slice(0, -1)},"payload":${payload}}`
 }
 
 /** How a run ends that somebody cancels: as memory ends one whose signal is aborted. @param {string} [reason] @returns {Outcome} */

@@ -28,16 +28,17 @@ import { findStalled } from './statements.js'
 /**
  * @param {Promise<import('./native.js').NativeCassandra>} connection
  * @param {string} table
+ * @param {string} status
  * @param {number} beforeMs
  * @returns {AsyncGenerator<string[]>}
  */
-async function* nativePages(connection, table, beforeMs) {
+async function* nativePages(connection, table, status, beforeMs) {
 	const cassandra = await connection
 	/** @type {string | null} */
 	let page = null
 	do {
 		/** @type {{ runs: string[], next: string | null }} */
-		const { runs, next } = await unwrap(cassandra.stalledPage(table, 'running', beforeMs, page))
+		const { runs, next } = await unwrap(cassandra.stalledPage(table, status, beforeMs, page))
 		yield runs
 		page = next
 	} while (page)
@@ -46,12 +47,13 @@ async function* nativePages(connection, table, beforeMs) {
 /**
  * @param {QueryClient} client
  * @param {string} table
+ * @param {string} status
  * @param {number} beforeMs
  * @returns {AsyncGenerator<unknown[]>}
  */
-async function* driverPages(client, table, beforeMs) {
+async function* driverPages(client, table, status, beforeMs) {
 	const query = findStalled(table)
-	const params = ['running', new Date(beforeMs)]
+	const params = [status, new Date(beforeMs)]
 	let { rows, pageState } = await client.execute(query, params, { prepare: true })
 	yield rows.map((row) => row.get('run_id'))
 	while (pageState) {
@@ -63,14 +65,15 @@ async function* driverPages(client, table, beforeMs) {
 /**
  * @param {unknown} client
  * @param {string} table
- * @param {number} beforeMs
+ * @param {string} status
+ * @param {number} beforeMs whose row was written before this time
  * @returns {AsyncGenerator<unknown[]>} run ids, page by page
  */
-const stalledPages = (client, table, beforeMs) => {
+export const runPages = (client, table, status, beforeMs) => {
 	const connection = nativeCassandra(client)
 	return connection
-		? nativePages(connection, table, beforeMs)
-		: driverPages(/** @type {QueryClient} */ (client), table, beforeMs)
+		? nativePages(connection, table, status, beforeMs)
+		: driverPages(/** @type {QueryClient} */ (client), table, status, beforeMs)
 }
 
 /**
@@ -104,7 +107,7 @@ export const createKafkaReconciler = (options) => {
 	const run = async () => {
 		const stats = { stalledRuns: 0, reconciledRuns: 0, failedRuns: 0 }
 		const beforeMs = Date.now() - stalledThresholdSeconds * 1000
-		for await (const runIds of stalledPages(cassandraClient, `${keyspace}.${statusTableName}`, beforeMs)) {
+		for await (const runIds of runPages(cassandraClient, `${keyspace}.${statusTableName}`, 'running', beforeMs)) {
 			for (const runId of runIds) if (runId) await reconcileOne(String(runId), adapter, logger, stats)
 		}
 		return stats

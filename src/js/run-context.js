@@ -99,6 +99,12 @@ export class RunContext extends TrackedAsyncContext {
 		this.#dirty.add(key)
 	}
 
+	/** The run has another version of its blueprint from now on. @param {string | null} version */
+	restamp(version) {
+		if (this.#hidden.has('blueprintVersion')) this.hide('blueprintVersion', version)
+		else if (this.#cells.has('blueprintVersion')) this.write('blueprintVersion', version)
+	}
+
 	hiddenKeys() {
 		return [...this.#hidden.keys()]
 	}

@@ -63,6 +63,48 @@ export const resumeRun = async (host, runId, action, output, { nodeId } = {}) =>
 	return new Set(target === undefined ? [] : [target])
 }
 
+/** @param {ControlHost} host @param {string} runId @param {Parameters<typeof formatCommand>[1]} command */
+const commandParked = async (host, runId, command) => {
+	const { checkpoint } = await readRun(host, runId)
+	if (!checkpoint?.parked) return false
+	await host.send(runId, formatCommand(runId, command))
+	return true
+}
+
+/**
+ * Lets a parked run go on with another version of its blueprint, where a worker has it.
+ *
+ * @param {ControlHost} host
+ * @param {string} runId
+ * @param {string | null} version
+ * @returns {Promise<boolean>} whether the run is parked
+ */
+export const moveParkedRun = async (host, runId, version) => {
+	if (version !== null && (typeof version !== 'string' || version === '')) {
+		throw optionError('version', 'no version', 'Use the metadata.version of a blueprint, or null for one without')
+	}
+	return commandParked(host, runId, { kind: 'move', version })
+}
+
+/**
+ * Ends a parked run as `failed`.
+ *
+ * @param {ControlHost} host
+ * @param {string} runId
+ * @param {string} [reason]
+ * @returns {Promise<boolean>} whether the run is parked
+ */
+export const failParkedRun = async (host, runId, reason) => {
+	checkReason(reason)
+	return commandParked(host, runId, { kind: 'fail', reason })
+}
+
+/** @param {unknown} reason */
+const checkReason = (reason) => {
+	if (reason === undefined || typeof reason === 'string') return
+	throw optionError('reason', `a ${typeof reason} is no reason`, 'Use a string, or leave it out')
+}
+
 /**
  * Answers the wait of a node under an id, so that a repeat changes nothing. A node that does not await yet gets its answer when
  * it does.
@@ -97,9 +139,7 @@ const isAnswered = (checkpoint, nodeId) => {
  * @param {string} [reason]
  */
 export const cancelRun = async (host, runId, reason) => {
-	if (reason !== undefined && typeof reason !== 'string') {
-		throw optionError('reason', `a ${typeof reason} is no reason`, 'Use a string, or leave it out')
-	}
+	checkReason(reason)
 	const { checkpoint } = await readRun(host, runId)
 	if (!isOver(checkpoint)) await host.send(runId, formatCommand(runId, { kind: 'cancel', reason }))
 }

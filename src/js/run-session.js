@@ -8,17 +8,17 @@ import { executeBatch, processResults } from 'flowcraft'
 import { adoptRun, enterLoop, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from './errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
-import { parseCommand } from './command-messages.js'
+import { isParkingTimer, parseCommand } from './command-messages.js'
 import { Freshness } from './freshness.js'
 import { LiveRun } from './live-run.js'
 import {
 	cancelledOutcome,
 	messageOf,
+	outcomeText,
 	quiescentOutcome,
 	recordError,
 	rejectedOutcome,
 	reviveError,
-	serializedPayload,
 } from './outcome.js'
 import { VisitContext } from './run-context.js'
 import { RunCommands } from './run-commands.js'
@@ -68,6 +68,7 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {(handle: number, token: number) => void} commandDone
  * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
  * @property {(handle: number) => void} refresh
+ * @property {(keys: string[]) => void} versions of blueprints that this worker has, all of them
  * @property {() => string | null} timersMissing why nodes cannot have durable timers here, and what to do
  * @property {(handle: number) => void} drained
  */
@@ -76,6 +77,9 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
 const MAX_WAVES = 10_000
 /** Results that one step records at most, so that a busy run still becomes durable now and then. */
 const MAX_RESULTS_PER_STEP = 64
+
+/** Of a command that no message of the engine waits for. */
+const NO_TOKEN = 0
 
 export class RunSession {
 	/** Due and running visits. @type {Map<number, Visit>} */
@@ -224,6 +228,8 @@ export class RunSession {
 		this.#fresh = []
 		this.#env.native.opened(this.#handle, dueJson(due))
 		if (!this.#outcome || this.#outcome.status === 'awaiting') {
+			// What came while the run was parked has no message any more.
+			for (const text of this.#opening.unparked?.commands ?? []) this.#accept(NO_TOKEN, text)
 			for (const { token, text } of commands) this.#accept(token, text)
 		}
 		if (this.#outcome && !this.#commands.waiting) return this.#repeatOutcome(this.#outcome)
@@ -238,7 +244,17 @@ export class RunSession {
 	#repeatOutcome(outcome) {
 		this.#ended = true
 		const checkpoint = formatCheckpoint(/** @type {Checkpoint} */ (this.#opening.checkpoint))
-		this.#env.native.step(this.#handle, ++this.#seq, [], checkpoint, [], '[]', this.#outcomeJson(outcome))
+		this.#seq++
+		this.#env.native.step(
+			this.#handle,
+			this.#seq,
+			this.#context.take(this.#seq),
+			checkpoint,
+			[],
+			'[]',
+			this.#outcomeJson(outcome),
+			...this.#extras(),
+		)
 	}
 
 	/** @param {Visit[]} due */
@@ -488,7 +504,11 @@ export class RunSession {
 	}
 
 	/** The first command for the visit of a wait counts. @param {import('./command-messages.js').RunCommand} command */
-	#isEffective({ id, kind, nodeId = this.#waits.first ?? ANY, wave, at }) {
+	#isEffective(command) {
+		const { id, kind, nodeId = this.#waits.first ?? ANY, wave, at } = command
+		// What brought a parked run back is answered by the step that records it. Any other run is not parked.
+		if (kind === 'move' || isParkingTimer(command)) return this.#opening.unparked !== undefined && this.#seq === 0
+		if (kind === 'fail') return false
 		if (kind === 'wake') return this.#waits.alarmOf(nodeId) === at && !this.#commands.answers(nodeId)
 		if (this.#commands.isRepeat(id)) return false
 		if (kind === 'cancel') return true
@@ -500,6 +520,7 @@ export class RunSession {
 	async #apply(received) {
 		const { kind, nodeId = this.#waits.first ?? ANY, action, output, reason } = received.command
 		this.#commands.applied(received)
+		if (kind === 'move' || isParkingTimer(received.command)) return
 		if (kind === 'cancel') return this.#endEarly(cancelledOutcome(reason), reason ?? 'the run was cancelled')
 		this.#answering = nodeId
 		const value = output === undefined ? undefined : this.#env.codec.decode(JSON.stringify(output))
@@ -609,7 +630,9 @@ export class RunSession {
 	#extras() {
 		const applied = this.#commands.take()
 		const timers = this.#waits.takeAlarms()
-		return applied.length + timers.length === 0 ? [] : [JSON.stringify({ applied, timers })]
+		const unparking = this.#seq === 1 ? this.#opening.unparked?.timer : undefined
+		const isEmpty = applied.length + timers.length === 0 && !unparking
+		return isEmpty ? [] : [JSON.stringify({ applied, timers, unparking })]
 	}
 
 	/**
@@ -687,10 +710,7 @@ export class RunSession {
 
 	/** @param {Outcome} outcome */
 	#outcomeJson(outcome) {
-		const text = JSON.stringify(outcome)
-		if (this.#env.codec.isDefault || 'payload' in outcome) return text
-		const payload = serializedPayload(outcome, this.#context.snapshot(), this.#runId, this.#env.runtime.serializer)
-		return `${text.slice(0, -1)},"payload":${payload}}`
+		return outcomeText(outcome, this.#env, this.#context, this.#runId)
 	}
 
 	// What the engine says.

@@ -7,10 +7,12 @@ import { withTimeouts } from './attempt-limits.js'
 import { createBlueprintCatalog } from './blueprint-catalog.js'
 import { openRun } from './opening.js'
 import { messageOf } from './outcome.js'
+import { ParkedSession } from './parked-session.js'
 import { Permits } from './permits.js'
 import { RunContext } from './run-context.js'
 import { RunSession } from './run-session.js'
 import { codecOf } from './stored-values.js'
+import { RegisteredVersions } from './versions.js'
 
 const OPEN = 1
 const DURABLE = 2
@@ -61,9 +63,14 @@ export function createSessions({
 }) {
 	const logger = guarded(userLogger)
 	const runtime = options.enforceTimeouts ? withTimeouts(given) : given
-	/** @type {Map<number, RunSession>} */
+	/** @type {Map<number, RunSession | ParkedSession>} */
 	const sessions = new Map()
 	const catalog = createBlueprintCatalog(runtime, options)
+	const versions = new RegisteredVersions(
+		() => catalog.versions(),
+		(keys) => native.versions(keys),
+		(error) => logger.warn(`[KafkaAdapter] The registered blueprints cannot be looked at: ${messageOf(error)}`),
+	)
 	const permits = new Permits(options.maxConcurrentJobs ?? 256)
 	const codec = codecOf(runtime)
 	const { eventBus, serializer, evaluator, middleware, dependencies } = runtime
@@ -96,19 +103,45 @@ export function createSessions({
 					`[KafkaAdapter] Key '${key}' of run '${runId}' cannot be stored and lives in this process only: ${messageOf(error)}`,
 				),
 			)
-			const answer = openRun(catalog, context, { blueprintId, nodeIds, entries, checkpoint })
+			const commands = tokens.map((/** @type {number} */ token, /** @type {number} */ at) => ({
+				token,
+				text: texts[at],
+			}))
+			const moved = movedTo(texts)
+			const answer = openRun(catalog, context, { blueprintId, nodeIds, entries, checkpoint, moved })
 			if ('refusal' in answer) {
 				const { code, reason, status } = answer.refusal
 				native.refuse(handle, code, reason, status)
 				return
 			}
+			if ('parking' in answer) {
+				if (!mayPark(answer.parking.reason))
+					return native.refuse(handle, 'ERR_BLUEPRINT_VERSION', answer.parking.reason, null)
+				const session = new ParkedSession(env, { handle, runId, context, parking: answer.parking, moreMayCome })
+				sessions.set(handle, session)
+				session.open(commands)
+				return
+			}
 			const session = new RunSession(env, { handle, runId, context, opening: answer.opening, moreMayCome })
 			sessions.set(handle, session)
-			session.open(tokens.map((/** @type {number} */ token, /** @type {number} */ at) => ({ token, text: texts[at] })))
+			session.open(commands)
 		} catch (error) {
 			sessions.delete(handle)
 			native.refuse(handle, 'ERR_STATE_CORRUPT', `The run cannot be opened: ${messageOf(error)}`, null)
 		}
+	}
+
+	let hasWarned = false
+
+	/** Without a place for timers nothing would wake a parked run. @param {string} reason */
+	function mayPark(reason) {
+		const missing = native.timersMissing()
+		// What the engine knows must not be older than the parking: it would wake the run for nothing.
+		if (missing === null) versions.look()
+		else if (!hasWarned)
+			logger.warn(`[KafkaAdapter] Runs of other versions go to the dead letters (${reason}): ${missing}`)
+		hasWarned ||= missing !== null
+		return missing === null
 	}
 
 	/** @param {any[]} event */
@@ -148,8 +181,13 @@ export function createSessions({
 		abortAll(reason) {
 			for (const session of sessions.values()) session.abort(reason)
 		},
+		/** The engine is up: from now on it is told which versions of blueprints are registered. */
+		watchVersions() {
+			versions.watch()
+		},
 		/** Nothing of the engine will come any more. @param {string} reason */
 		closeAll(reason) {
+			versions.stop()
 			for (const session of sessions.values()) session.close(reason)
 			sessions.clear()
 		},
@@ -159,6 +197,12 @@ export function createSessions({
 			return { sessions: sessions.size, running: permits.used, waiting: permits.waiting }
 		},
 	}
+}
+
+/** The version that the last of these commands moves a parked run to. @param {string[]} commands raw JSON */
+function movedTo(commands) {
+	const found = commands.map((text) => JSON.parse(text)).findLast((command) => command?.kind === 'move')
+	return found && { version: found.version ?? null }
 }
 
 /** A logger that throws must not take a run with it. @param {import('flowcraft').ILogger} logger @returns {import('flowcraft').ILogger} */

@@ -82,6 +82,7 @@ export class Worker {
 		try {
 			await this.#started
 			if (this.#isStopped) throw new KafkaAdapterError(Code.NotRunning, 'the worker was stopped while it started')
+			this.#sessions.watchVersions()
 		} catch (error) {
 			this.#release()
 			// What was half started ends by itself; nobody waits for it.

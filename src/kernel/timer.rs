@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 /// Timers of one hour share a storage partition.
 const BUCKET_MS: i64 = 3_600_000;
 
+/// The storage partition, within a shard, of runs that wait for another version of their blueprint. They are due when a
+/// worker that has it owns the shard, whenever that is.
+pub const PARKED_BUCKET: i64 = -2;
+
 /// One timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timer {
@@ -29,6 +33,11 @@ pub struct Timer {
 /// What a session asks for: node, visit and time due in milliseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Alarm(pub String, pub u32, pub i64);
+
+/// What a session asks for when it parks its run: the blueprint and the version that it waits for, as one text, and when
+/// it was parked, in milliseconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Parking(pub String, pub i64);
 
 /// The hour of a moment, counted from the epoch.
 #[must_use]
@@ -56,6 +65,18 @@ impl Timer {
     #[must_use]
     pub fn new(shard: i32, run: &str, Alarm(node, visit, due_ms): Alarm, now_ms: i64) -> Self {
         Self { due_ms, shard, bucket: bucket_of(due_ms.max(now_ms)), run: run.to_owned(), node, visit }
+    }
+
+    /// A run that waits for a version of its blueprint.
+    #[must_use]
+    pub fn parked(shard: i32, run: &str, Parking(version, since_ms): Parking) -> Self {
+        Self { due_ms: since_ms, shard, bucket: PARKED_BUCKET, run: run.to_owned(), node: version, visit: 0 }
+    }
+
+    /// Whether it waits for a version instead of a time.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.bucket == PARKED_BUCKET
     }
 
     /// The command that it sends when it is due.
@@ -92,6 +113,13 @@ mod tests {
         assert_eq!(timer.bucket, 10);
         assert_eq!(Timer::behind("r\"1", &timer.wake()), Some(timer));
         assert_eq!(Timer::behind("r", r#"{"id":"1","kind":"cancel"}"#), None);
+    }
+
+    #[test]
+    fn a_parked_run_is_told_by_its_version_and_since_when() {
+        let timer = Timer::parked(2, "r", Parking(r#"["bp","1"]"#.into(), 5));
+        assert!(timer.is_parked());
+        assert_eq!(Timer::behind("r", &timer.wake()), Some(timer));
     }
 
     #[test]

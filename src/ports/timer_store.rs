@@ -16,4 +16,6 @@ pub trait TimerStore: Send + Sync + 'static {
     /// Timers of a shard due at or after `from_ms` and before `until_ms` (milliseconds since the epoch). 0 is the
     /// beginning: everything that is overdue, however long.
     async fn find(&self, shard: i32, from_ms: i64, until_ms: i64) -> Result<Vec<Timer>, FlowError>;
+    /// The runs of a shard that wait for a version of their blueprint (`Timer::parked`); `find` does not see them.
+    async fn parked(&self, shard: i32) -> Result<Vec<Timer>, FlowError>;
 }

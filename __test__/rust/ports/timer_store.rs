@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flowcraft_kafka_adapter::kernel::timer::{Alarm, Timer};
+use flowcraft_kafka_adapter::kernel::timer::{Alarm, Parking, Timer};
 use flowcraft_kafka_adapter::ports::TimerStore;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -40,10 +40,24 @@ pub async fn what_is_overdue_is_found(store: Arc<dyn TimerStore>) {
     assert_eq!(found, [overdue]);
 }
 
+pub async fn parked_runs_are_found_in_their_shard_and_by_no_time(store: Arc<dyn TimerStore>) {
+    let now = now_ms();
+    assert_eq!(store.parked(3).await.unwrap(), []);
+    let parked = |shard: i32, run: &str, since: i64| Timer::parked(shard, run, Parking(r#"["bp","1"]"#.into(), since));
+    let (first, second, other) = (parked(3, "first", now - 400 * HOUR_MS), parked(3, "second", now), parked(4, "other", now));
+    for timer in [&first, &second, &other, &timer(3, "nap", now)] {
+        store.put(timer).await.unwrap();
+    }
+    assert_eq!(store.parked(3).await.unwrap(), [first.clone(), second.clone()]);
+    assert_eq!(store.find(3, 0, now + HOUR_MS).await.unwrap().len(), 1, "only the nap");
+    store.delete(&first).await.unwrap();
+    assert_eq!(store.parked(3).await.unwrap(), [second]);
+}
+
 /// Every scenario as a test of one implementation.
 macro_rules! timer_store_suite {
     ($store:expr) => {
-        $crate::ports::timer_store::timer_store_suite!($store; timers_are_found_in_their_shard_and_time, what_is_overdue_is_found);
+        $crate::ports::timer_store::timer_store_suite!($store; timers_are_found_in_their_shard_and_time, what_is_overdue_is_found, parked_runs_are_found_in_their_shard_and_by_no_time);
     };
     ($store:expr; $($name:ident),+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

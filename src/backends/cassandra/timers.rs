@@ -14,7 +14,7 @@ use super::session::SharedSession;
 use super::{errors, statements};
 use crate::backends::wall_micros;
 use crate::kernel::error::FlowError;
-use crate::kernel::timer::{Timer, bucket_of};
+use crate::kernel::timer::{PARKED_BUCKET, Timer, bucket_of};
 use crate::ports::TimerStore;
 
 const MICROS_PER_MS: i64 = 1_000;
@@ -130,6 +130,12 @@ impl TimerStore for CassandraTimers {
         for hour in first..=bucket_of(until_ms) {
             self.hour(shard, hour, from_ms, until_ms, &mut found).await?;
         }
+        Ok(found)
+    }
+
+    async fn parked(&self, shard: i32) -> Result<Vec<Timer>, FlowError> {
+        let mut found = Vec::new();
+        self.hour(shard, PARKED_BUCKET, 0, i64::MAX, &mut found).await?;
         Ok(found)
     }
 }

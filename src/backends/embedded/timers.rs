@@ -29,7 +29,11 @@ impl TimerStore for EmbeddedTimers {
 
     async fn find(&self, shard: i32, from_ms: i64, until_ms: i64) -> Result<Vec<Timer>, FlowError> {
         let timers = lock(&self.timers);
-        let found = timers.iter().filter(|timer| timer.shard == shard && (from_ms..until_ms).contains(&timer.due_ms));
+        let found = timers.iter().filter(|timer| timer.shard == shard && !timer.is_parked() && (from_ms..until_ms).contains(&timer.due_ms));
         Ok(found.cloned().collect())
+    }
+
+    async fn parked(&self, shard: i32) -> Result<Vec<Timer>, FlowError> {
+        Ok(lock(&self.timers).iter().filter(|timer| timer.shard == shard && timer.is_parked()).cloned().collect())
     }
 }

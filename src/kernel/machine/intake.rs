@@ -64,6 +64,8 @@ impl Machine {
         if self.config.serial && self.serial_current == Some(anchor) {
             self.serial_current = None;
             self.serial_next();
+            // Perhaps the last message that is read for long: the run that it is for must not wait for another.
+            self.pump();
         }
     }
 
@@ -172,6 +174,11 @@ impl Machine {
                 self.waiting_messages += 1;
             }
             Phase::Open | Phase::Ending if job.command.is_some() => self.command(handle, job.command.unwrap_or_default(), anchor, message),
+            // The next opening takes them in: nothing in the parked run says what they ask for.
+            Phase::Ending if run.is_parking() => {
+                run.waiting.push(WaitingMessage { node: job.node, command: None, anchor, message });
+                self.waiting_messages += 1;
+            }
             // It may be the only message of the run that is left: one that stood on another partition loses its hold with
             // that partition. So it waits for the outcome.
             Phase::Ending => {

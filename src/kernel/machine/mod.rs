@@ -31,7 +31,7 @@ use super::lease::Window;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use super::time::Moment;
-use super::timer::{Alarm, Timer};
+use super::timer::{Alarm, Parking, Timer};
 use super::timestamps::WriteClock;
 
 /// The partition of runs that do not come from a partitioned log (a JavaScript job source).
@@ -240,6 +240,13 @@ pub enum Action {
         /// Before this time.
         until_ms: i64,
     },
+    /// Read the runs of a partition that wait for a version of their blueprint; answer with [`Machine::parked_found`].
+    FindParked {
+        /// Partition.
+        partition: i32,
+        /// Its assignment, for the answer.
+        epoch: u64,
+    },
     /// Delete a timer that has done its work.
     DropTimer(Timer),
     /// Stop fetching.
@@ -373,6 +380,10 @@ pub struct Step {
     pub applied: Vec<u32>,
     /// Timers to be durable before the step is.
     pub timers: Vec<Alarm>,
+    /// What the run waits for before anybody can go on with it, to be durable before the step is.
+    pub parking: Option<Parking>,
+    /// What the run waited for until now, to be forgotten once the step is durable.
+    pub unparking: Option<Parking>,
     /// Set when nothing is due any more.
     pub outcome: Option<Outcome>,
 }
@@ -385,6 +396,7 @@ struct Batch {
     due: Vec<u32>,
     applied: Vec<u32>,
     timers: Vec<Timer>,
+    unparked: Option<Timer>,
     outcome: Option<Outcome>,
     // Nothing differs from what is stored.
     unchanged: bool,
@@ -486,6 +498,8 @@ pub struct Machine {
     pending: HashMap<u64, Anchor>,
     submissions: HashMap<u64, u32>,
     openings: openings::Openings,
+    // Versions of blueprints that this worker has, as a parked run names them.
+    versions: HashSet<String>,
     next_handle: u32,
     next_token: u64,
     next_command: u32,
@@ -517,6 +531,7 @@ impl Machine {
             pending: HashMap::new(),
             submissions: HashMap::new(),
             openings: openings::Openings::default(),
+            versions: HashSet::new(),
             next_handle: 1,
             next_token: 1,
             next_command: 1,

@@ -2,11 +2,11 @@
 
 use super::intake::submission_of;
 use super::partitions::wall;
-use super::{Action, Adoption, Anchor, Machine, Now, PartitionState, Phase, VIRTUAL_PARTITION, Visit};
+use super::{Action, Adoption, Anchor, Machine, Now, PartitionState, Phase, Run, VIRTUAL_PARTITION, Visit, WaitingMessage};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, StatusRecord, StoredContext, ToSession};
 use crate::kernel::error::{Code, FlowError};
-use crate::kernel::job;
+use crate::kernel::job::{self, Job};
 use crate::kernel::outcome::Outcome;
 use crate::kernel::timestamps::WriteClock;
 
@@ -230,12 +230,19 @@ impl Machine {
         let ended = run.outcome.as_ref().is_some_and(Outcome::is_final);
         let (id, partition) = (run.id.clone(), run.partition);
         let commands = run.commands.drain().map(|(_, command)| command).collect();
+        let late = std::mem::take(&mut run.waiting);
+        let blueprint = run.blueprint.clone();
+        self.waiting_messages -= late.len();
         self.release_all(anchors);
         if ended {
             self.ended.insert(id.clone());
         }
         self.close(handle, "ended");
         self.leave_commands(commands, &id, partition, ended);
+        for WaitingMessage { node, command, anchor, message } in late {
+            let job = Job { run: id.clone(), blueprint: blueprint.clone(), node, command };
+            self.deliver(job, partition, anchor, message);
+        }
         self.pump();
     }
 
@@ -373,6 +380,15 @@ impl Machine {
         {
             partition.ledger.complete_ahead(offset);
         }
+    }
+}
+
+impl Run {
+    // Whether the outcome that is on its way parks it.
+    pub(super) fn is_parking(&self) -> bool {
+        let given = self.queued.as_ref().and_then(|batch| batch.outcome.as_ref());
+        let written = self.writing.as_ref().and_then(|batch| batch.outcome.as_ref());
+        given.or(written).or(self.outcome.as_ref()).is_some_and(|outcome| outcome.status == "parked")
     }
 }
 

@@ -31,7 +31,9 @@ impl Machine {
         if step.outcome.is_some() {
             run.phase = Phase::Ending;
         }
-        let timers = step.timers.into_iter().map(|alarm| Timer::new(run.partition, &run.id, alarm, now_ms));
+        let parked = step.parking.map(|parking| Timer::parked(run.partition, &run.id, parking));
+        let unparked = step.unparking.map(|parking| Timer::parked(run.partition, &run.id, parking));
+        let timers = step.timers.into_iter().map(|alarm| Timer::new(run.partition, &run.id, alarm, now_ms)).chain(parked);
         let first = run.queued.is_none();
         let batch = run.queued.get_or_insert_with(Batch::default);
         batch.unchanged = unchanged && first && run.writing.is_none();
@@ -41,6 +43,7 @@ impl Machine {
         batch.due.extend(due);
         batch.applied.extend(step.applied);
         batch.timers.extend(timers);
+        batch.unparked = unparked.or(batch.unparked.take());
         batch.outcome = step.outcome;
         self.write_next(handle, now);
     }
@@ -105,6 +108,9 @@ impl Machine {
         }
         inherited.extend(self.applied(handle, &batch.applied));
         self.keep_timers(batch.timers.clone());
+        if let Some(timer) = batch.unparked.clone() {
+            self.forget_parked(timer);
+        }
         self.absolve(handle);
         self.pass_on(handle, inherited, &batch);
         self.tell(ToSession::Durable { handle, seq: batch.seq });
@@ -216,6 +222,7 @@ impl Machine {
             batch.due.extend(later.due);
             batch.applied.extend(later.applied);
             batch.timers.extend(later.timers);
+            batch.unparked = later.unparked.or(batch.unparked);
             batch.outcome = later.outcome;
         }
         batch.unchanged = false;

@@ -40,6 +40,14 @@ enum Pause {
     Command,
     // The run awaits a timer.
     Timer,
+    // The run is parked until its worker has a version.
+    Version,
+}
+
+impl Pause {
+    fn status(self) -> &'static str {
+        if self == Self::Version { "parked" } else { "awaiting" }
+    }
 }
 
 // Layers of nodes; a node is due when the whole layer before it is recorded, and the pause after that is over.
@@ -62,13 +70,14 @@ impl Graph {
         if pause != Pause::None {
             state.waiting = Some(layer);
             let timers = if pause == Pause::Timer { vec![Alarm(format!("{layer}"), 0, now_ms + 1)] } else { Vec::new() };
-            return Progress { due: Vec::new(), outcome: Some(outcome("awaiting")), timers };
+            let parking = (pause == Pause::Version).then(|| Parking(format!("{layer}"), now_ms));
+            return Progress { due: Vec::new(), outcome: Some(outcome(pause.status())), timers, parking };
         }
         let due: Vec<(u32, String)> = self.layer(layer + 1).into_iter().zip(state.next..).map(|(node, number)| (number, node)).collect();
         state.next += u32::try_from(due.len()).unwrap();
         state.due.clone_from(&due);
         state.ended = due.is_empty();
-        Progress { due, outcome: state.ended.then(|| outcome("completed")), timers: Vec::new() }
+        Progress { due, outcome: state.ended.then(|| outcome("completed")), ..Progress::default() }
     }
 }
 
@@ -77,6 +86,7 @@ struct Progress {
     due: Vec<(u32, String)>,
     outcome: Option<Outcome>,
     timers: Vec<Alarm>,
+    parking: Option<Parking>,
 }
 
 fn outcome(status: &str) -> Outcome {
@@ -292,6 +302,12 @@ impl World {
             3..=5 => self.finish_operation(),
             6 | 7 => self.run_node(),
             8 if self.dice.roll(2) == 0 => self.resume_somebody(),
+            8 if self.dice.roll(4) == 0 => {
+                // Versions come and go; each comes again.
+                let layers = self.graph.0.len();
+                let versions = (0..layers).filter(|_| self.dice.roll(2) == 0).map(|layer| format!("{layer}")).collect();
+                self.machine.has_versions(versions);
+            }
             8 => self.commit(),
             _ if self.crashes > 0 && self.dice.roll(25) == 0 => self.crash(),
             _ if self.dice.roll(30) == 0 => self.give_up_partition(),
@@ -353,9 +369,13 @@ impl World {
             Action::Publish { handle, .. } => self.machine.published(handle, now),
             Action::Send { token, .. } => self.machine.sent(token, delivered),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => {
-                let found = self.timers.iter().filter(|timer| timer.shard == partition && (from_ms..until_ms).contains(&timer.due_ms));
+                let found = self.timers.iter().filter(|timer| timer.shard == partition && !timer.is_parked() && (from_ms..until_ms).contains(&timer.due_ms));
                 let found = found.cloned().collect();
                 self.machine.timers_found(partition, epoch, found, until_ms);
+            }
+            Action::FindParked { partition, epoch } => {
+                let found = self.timers.iter().filter(|timer| timer.shard == partition && timer.is_parked()).cloned().collect();
+                self.machine.parked_found(partition, epoch, found);
             }
             Action::Bury { token, letter } => {
                 assert_eq!(letter.code, "ERR_JOB_NOT_JSON");
@@ -467,12 +487,12 @@ impl World {
 
     fn send_step(&mut self, handle: u32, changes: Vec<(String, Option<String>)>, done: Vec<u32>, applied: Vec<u32>, progress: Progress, now: Now) {
         let session = self.sessions.get_mut(&handle).unwrap();
-        let Progress { due, outcome, timers } = progress;
+        let Progress { due, outcome, timers, parking } = progress;
         session.seq += 1;
         session.announced.insert(session.seq, due.clone());
         session.over = outcome.is_some();
         let checkpoint = serde_json::to_string(&session.checkpoint).unwrap();
-        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, outcome };
+        let step = Step { seq: session.seq, changes, checkpoint, done, due, applied, timers, parking, unparking: None, outcome };
         self.machine.step(handle, step, now);
     }
 
@@ -500,7 +520,7 @@ impl World {
         if session.over {
             return;
         }
-        let status = if ended { Some("completed") } else { session.checkpoint.waiting.map(|_| "awaiting") };
+        let status = if ended { Some("completed") } else { session.checkpoint.waiting.map(|layer| self.graph.pause(layer).status()) };
         if let Some(status) = status {
             let now = self.now();
             self.send_step(handle, Vec::new(), Vec::new(), Vec::new(), Progress { outcome: Some(outcome(status)), ..Progress::default() }, now);
@@ -595,7 +615,7 @@ fn schedules() -> u32 {
 }
 
 fn layers() -> impl Strategy<Value = Vec<(usize, Pause)>> {
-    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer)];
+    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer), 1 => Just(Pause::Version)];
     prop::collection::vec((1usize..4, pause), 1..5)
 }
 
@@ -632,4 +652,29 @@ proptest! {
     fn long_held_offsets_move_to_the_tail(seed in any::<u64>(), layers in layers(), runs in 1usize..4) {
         play(seed, &layers, runs, Config { refresh_after: Duration::from_millis(400), ..config() }, 1);
     }
+}
+
+// Found with the embedded backend, whose acknowledgements are quick: the next message was taken from the backlog, and its
+// run was loaded only when the topic had something more.
+#[test]
+fn serial_mode_loads_the_next_run_when_an_acknowledgement_ends_a_message() {
+    let mut machine = Machine::new(Config { serial: true, local_starts: false, ..Config::default() }, 1);
+    let now = Now::default();
+    let message = |offset: i64, run: &str| {
+        let job = OutboundJob { run: run.into(), blueprint: "bp".into(), node: "a".into(), ..OutboundJob::default() };
+        RawMessage { offset, value: Some(job::encode(&job).into_bytes()), ..RawMessage::default() }
+    };
+    let loads = |actions: &[Action]| actions.iter().find_map(|action| if let Action::Load { handle, .. } = action { Some(*handle) } else { None });
+    let sends = |actions: &[Action]| actions.iter().find_map(|action| if let Action::Send { token, .. } = action { Some(*token) } else { None });
+    machine.assign(0);
+    machine.activate(0, now);
+    machine.messages(vec![message(0, "first"), message(1, "second")], now);
+    let handle = loads(&machine.take_actions()).unwrap();
+    machine.loaded(handle, Ok(None), now);
+    machine.opened(handle, vec![(1, "a".into())]);
+    machine.step(handle, Step { seq: 1, checkpoint: "{}".into(), done: vec![1], due: vec![(2, "b".into())], ..Step::default() }, now);
+    machine.written(handle, Ok(()), now);
+    let token = sends(&machine.take_actions()).unwrap();
+    machine.sent(token, Some((0, 2)));
+    assert!(loads(&machine.take_actions()).is_some());
 }

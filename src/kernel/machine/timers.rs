@@ -1,4 +1,5 @@
-//! Timers of the partitions held here: found at activation, kept in memory until they are due (D5).
+//! Timers of the partitions held here: found at activation, kept in memory until they are due (D5). Runs that wait for a
+//! version of their blueprint are timers, too, due when this worker has that version.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,9 @@ pub(super) struct Timers {
     soon: BTreeSet<Timer>,
     known_until: i64,
     asking: bool,
+    // Runs that wait for a version.
+    parked: BTreeSet<Timer>,
+    parked_asked: bool,
 }
 
 impl Machine {
@@ -27,8 +31,59 @@ impl Machine {
         partition.timers.asking = false;
     }
 
+    /// Runs of a partition that wait for a version of their blueprint, all of them.
+    pub fn parked_found(&mut self, partition: i32, epoch: u64, found: Vec<Timer>) {
+        let Some(partition) = self.partitions.get_mut(&partition).filter(|partition| partition.epoch == epoch) else { return };
+        partition.timers.parked.extend(found);
+        self.wake_parked();
+    }
+
+    /// The versions of blueprints that this worker has now, as parked runs name them.
+    pub fn has_versions(&mut self, versions: Vec<String>) {
+        self.versions = versions.into_iter().collect();
+        self.wake_parked();
+    }
+
+    // Each is woken once: whoever opens it and lacks the version after all parks it anew.
+    fn wake_parked(&mut self) {
+        let versions = &self.versions;
+        let active = self.partitions.values_mut().filter(|partition| partition.state == PartitionState::Active);
+        let mut due: Vec<Timer> = Vec::new();
+        for partition in active {
+            let parked = std::mem::take(&mut partition.timers.parked);
+            let (here, left): (BTreeSet<Timer>, BTreeSet<Timer>) = parked.into_iter().partition(|timer| versions.contains(&timer.node));
+            partition.timers.parked = left;
+            due.extend(here);
+        }
+        due.into_iter().for_each(|timer| self.send_wake(timer));
+    }
+
+    // The run is not parked any more, or in another way.
+    pub(super) fn forget_parked(&mut self, timer: Timer) {
+        if let Some(partition) = self.partitions.get_mut(&timer.shard) {
+            partition.timers.parked.remove(&timer);
+        }
+        self.actions.push(Action::DropTimer(timer));
+    }
+
+    fn send_wake(&mut self, timer: Timer) {
+        // Its row stays until the command is applied: what is sent twice changes nothing.
+        let token = self.token();
+        let command = Some(timer.wake());
+        self.actions.push(Action::Send { token, job: OutboundJob { run: timer.run, command, ..OutboundJob::default() } });
+    }
+
     // Timers that a step has made are durable.
     pub(super) fn keep_timers(&mut self, timers: Vec<Timer>) {
+        let (parked, timers): (Vec<Timer>, Vec<Timer>) = timers.into_iter().partition(Timer::is_parked);
+        if !parked.is_empty() {
+            for timer in parked {
+                if let Some(partition) = self.partitions.get_mut(&timer.shard) {
+                    partition.timers.parked.insert(timer);
+                }
+            }
+            self.wake_parked();
+        }
         for timer in timers {
             // One that lies beyond is found by a later reading.
             if let Some(partition) = self.partitions.get_mut(&timer.shard).filter(|partition| timer.due_ms < partition.timers.known_until) {
@@ -45,6 +100,9 @@ impl Machine {
         let mut due = Vec::new();
         for (number, partition) in self.partitions.iter_mut().filter(|(_, partition)| partition.state == PartitionState::Active) {
             let timers = &mut partition.timers;
+            if !std::mem::replace(&mut timers.parked_asked, true) {
+                self.actions.push(Action::FindParked { partition: *number, epoch: partition.epoch });
+            }
             if !timers.asking && timers.known_until < now_ms + HORIZON_MS / 2 {
                 timers.asking = true;
                 let (from_ms, until_ms) = (timers.known_until, now_ms + HORIZON_MS);
@@ -54,11 +112,81 @@ impl Machine {
                 due.extend(timers.soon.pop_first());
             }
         }
-        for timer in due {
-            // Its row stays until the command is applied: what is sent twice changes nothing.
-            let token = self.token();
-            let command = Some(timer.wake());
-            self.actions.push(Action::Send { token, job: OutboundJob { run: timer.run, command, ..OutboundJob::default() } });
+        due.into_iter().for_each(|timer| self.send_wake(timer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::effects::RawMessage;
+    use crate::kernel::job;
+    use crate::kernel::machine::{Config, Step};
+    use crate::kernel::outcome::Outcome;
+    use crate::kernel::time::Moment;
+    use crate::kernel::timer::Parking;
+
+    const OLD: &str = r#"["bp","1"]"#;
+
+    fn parked(run: &str) -> Timer {
+        Timer::parked(0, run, Parking(OLD.into(), 5))
+    }
+
+    fn sent(machine: &mut Machine) -> Vec<String> {
+        let actions = machine.take_actions().into_iter();
+        actions.filter_map(|action| if let Action::Send { job, .. } = action { Some(job.run) } else { None }).collect()
+    }
+
+    #[test]
+    fn parked_runs_cost_nothing_until_their_version_is_there_and_wake_once() {
+        let mut machine = Machine::new(Config { timers: true, ..Config::default() }, 1);
+        let mut now = Now::default();
+        machine.assign(0);
+        machine.activate(0, now);
+        machine.tick(now);
+        let asked = machine.take_actions();
+        let epoch = asked.iter().find_map(|action| if let Action::FindParked { epoch, .. } = action { Some(*epoch) } else { None });
+        machine.parked_found(0, epoch.unwrap(), vec![parked("a"), parked("b")]);
+        machine.timers_found(0, epoch.unwrap(), Vec::new(), i64::MAX);
+        for second in 1..=3_600 {
+            now.moment = Moment(std::time::Duration::from_secs(second));
+            machine.tick(now);
         }
+        machine.has_versions(vec![r#"["bp","2"]"#.into()]);
+        assert!(machine.take_actions().is_empty(), "an hour without a statement or a message");
+        machine.has_versions(vec![OLD.into()]);
+        assert_eq!(sent(&mut machine), ["a", "b"]);
+        machine.has_versions(vec![OLD.into()]);
+        machine.tick(now);
+        assert_eq!(sent(&mut machine), Vec::<String>::new());
+        // Parked here while its version was on its way.
+        machine.keep_timers(vec![parked("c")]);
+        assert_eq!(sent(&mut machine), ["c"]);
+    }
+    #[test]
+    fn messages_that_come_while_a_run_is_being_parked_open_it_again() {
+        let mut machine = Machine::new(Config::default(), 1);
+        let now = Now::default();
+        let message = |offset: i64, node: &str| {
+            let job = OutboundJob { run: "r".into(), blueprint: "bp".into(), node: node.into(), ..OutboundJob::default() };
+            RawMessage { offset, value: Some(job::encode(&job).into_bytes()), ..RawMessage::default() }
+        };
+        let loads = |machine: &mut Machine| {
+            let actions = machine.take_actions().into_iter();
+            actions.filter_map(|action| if let Action::Load { handle, .. } = action { Some(handle) } else { None }).collect::<Vec<u32>>()
+        };
+        machine.assign(0);
+        machine.activate(0, now);
+        machine.messages(vec![message(0, "a")], now);
+        let handle = loads(&mut machine)[0];
+        machine.loaded(handle, Ok(None), now);
+        machine.opened(handle, Vec::new());
+        let outcome = Some(Outcome::bare("parked", "another version"));
+        machine.step(handle, Step { seq: 1, checkpoint: "{}".into(), outcome, ..Step::default() }, now);
+        machine.messages(vec![message(1, "b")], now);
+        machine.written(handle, Ok(()), now);
+        machine.published(handle, now);
+        assert_eq!(loads(&mut machine).len(), 1);
+        assert_eq!(machine.take_commits(), [(0, 1)], "the second message is not done with");
     }
 }
