@@ -22,7 +22,7 @@ export function part(recipe, id, scope) {
 	if (recipe.kind === 'loop' && scope.budget.left >= 5) return loop(recipe, id, scope)
 	if (recipe.kind === 'batch' && scope.budget.left >= 3) return batch(recipe, id, scope)
 	if (recipe.kind === 'subflow' && scope.budget.left >= 2) return subflow(recipe, id, scope)
-	const { nodes, ...rest } = recipe.nodes ? { ...recipe, nodes: [] } : { ...recipe, nodes: [] }
+	const { nodes: _nodes, ...rest } = recipe
 	return single(nodeOf(rest, id), scope)
 }
 

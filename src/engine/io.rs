@@ -169,7 +169,7 @@ impl Io {
     }
 
     pub(super) fn find_parked(&self, partition: i32, epoch: u64) {
-        let Some(timers) = self.ports.timers.clone() else { return };
+        let Ok(timers) = self.ports.timers.clone() else { return };
         let io = self.clone();
         tokio::spawn(async move {
             match io.persist("timers", || timers.parked(partition)).await {
