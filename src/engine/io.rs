@@ -128,8 +128,10 @@ impl Io {
                 return io.report(Event::Foreign(handle, theirs));
             }
             let write = Arc::new(write);
-            if !io.put_timers(partition, &write).await {
-                return;
+            match io.put_timers(partition, &write).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return io.report(Event::Written(handle, Err(error))),
             }
             let result = io.persist("context store", || io.permitted(partition, || io.ports.contexts.write(&write))).await;
             match result {
@@ -142,19 +144,21 @@ impl Io {
     }
 
     // Timers come before the step that parks their run (D5). False when the partition is not ours any more.
-    async fn put_timers(&self, partition: i32, write: &ContextWrite) -> bool {
-        let Ok(timers) = &self.ports.timers else { return true };
+    async fn put_timers(&self, partition: i32, write: &ContextWrite) -> Result<bool, FlowError> {
+        let Ok(timers) = &self.ports.timers else { return Ok(true) };
         for timer in &write.timers {
             match self.persist("timers", || self.permitted(partition, || timers.put(timer))).await {
                 Ok(Some(())) => {}
-                Ok(None) => return false,
+                Ok(None) => return Ok(false),
+                // Nothing else would bring a parked run back.
+                Err(error) if timer.is_parked() => return Err(error),
                 // Nothing that a repeat can mend: the run goes on, and the operator has the log.
                 Err(error) => {
                     self.ports.host.log(LogLevel::Error, format!("[KafkaAdapter] timer of node \"{}\" of run \"{}\" is lost: {error}", timer.node, timer.run));
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     pub(super) fn find_timers(&self, partition: i32, epoch: u64, from_ms: i64, until_ms: i64) {

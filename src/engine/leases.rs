@@ -79,19 +79,25 @@ pub(super) struct LeaseKeeper {
     board: Board,
     events: UnboundedSender<Event>,
     tasks: HashMap<i32, JoinHandle<()>>,
+    // Which asking of a partition is the present one: what an earlier one reports late is about another assignment.
+    turns: HashMap<i32, u64>,
+    last_turn: u64,
 }
 
 impl LeaseKeeper {
     pub(super) fn new(ports: Ports, settings: Arc<Settings>, table: LeaseTable, board: Board, events: UnboundedSender<Event>) -> Self {
-        Self { ports, settings, table, board, events, tasks: HashMap::new() }
+        Self { ports, settings, table, board, events, tasks: HashMap::new(), turns: HashMap::new(), last_turn: 0 }
     }
 
     /// Asks for a partition's lease; [`Event::Leased`] follows.
     pub(super) fn acquire(&mut self, partition: i32) {
         self.cancel(partition);
+        self.last_turn += 1;
+        let turn = self.last_turn;
+        self.turns.insert(partition, turn);
         let Some(register) = Register::of(&self.ports, &self.settings.topic) else {
             self.table.set(partition, None);
-            let _ = self.events.send(Event::Leased(partition, None));
+            let _ = self.events.send(Event::Leased(partition, turn, None));
             return;
         };
         let me = self.me();
@@ -100,6 +106,7 @@ impl LeaseKeeper {
             me,
             ttl: self.settings.lease_ttl,
             partition,
+            turn,
             topic: self.settings.topic.clone(),
             register,
             ports: self.ports.clone(),
@@ -119,7 +126,13 @@ impl LeaseKeeper {
         self.release(partition);
     }
 
+    /// Whether an event of a lease is about the present assignment of its partition.
+    pub(super) fn is_current(&self, partition: i32, turn: u64) -> bool {
+        self.turns.get(&partition) == Some(&turn)
+    }
+
     fn release(&mut self, partition: i32) -> Option<Held> {
+        self.turns.remove(&partition);
         if let Some(task) = self.tasks.remove(&partition) {
             task.abort();
         }
@@ -209,6 +222,7 @@ struct Holder {
     me: String,
     ttl: Duration,
     partition: i32,
+    turn: u64,
     topic: String,
     register: Register,
     ports: Ports,
@@ -240,7 +254,7 @@ impl Holder {
                 Ok(Attempt::HeldByOther(holder)) => {
                     if known.take().is_some() {
                         self.table.remove(self.partition);
-                        let _ = self.events.send(Event::LeaseLost(self.partition));
+                        let _ = self.events.send(Event::LeaseLost(self.partition, self.turn));
                     }
                     self.complain(&FlowError::LeaseHeld { topic: self.topic.clone(), partition: self.partition, holder });
                 }
@@ -254,14 +268,14 @@ impl Holder {
 
     fn announce(&self, before: Option<Option<i64>>, epoch: Option<i64>, window: Option<Window>) {
         if before == Some(epoch) {
-            let _ = self.events.send(Event::Renewed(self.partition, window));
+            let _ = self.events.send(Event::Renewed(self.partition, self.turn, window));
             return;
         }
         // In between somebody else may have had it.
         if before.is_some() {
-            let _ = self.events.send(Event::LeaseLost(self.partition));
+            let _ = self.events.send(Event::LeaseLost(self.partition, self.turn));
         }
-        let _ = self.events.send(Event::Leased(self.partition, window));
+        let _ = self.events.send(Event::Leased(self.partition, self.turn, window));
     }
 
     // A worker of our own group that died leaves its lease behind; that is no second group.

@@ -34,10 +34,11 @@ const ABORT_GRACE: Duration = Duration::from_millis(500);
 pub(super) enum Event {
     Source(SourceEvent),
     Command(Command),
-    Leased(i32, Option<Window>),
+    /// Partition, turn of the keeper, window.
+    Leased(i32, u64, Option<Window>),
     /// The same lease is held for longer.
-    Renewed(i32, Option<Window>),
-    LeaseLost(i32),
+    Renewed(i32, u64, Option<Window>),
+    LeaseLost(i32, u64),
     BacklogSeen(i32, u64, Option<i64>),
     Examined(u32, u32),
     Loaded(u32, Result<Option<StoredContext>, FlowError>),
@@ -318,21 +319,23 @@ impl Worker {
         match event {
             Event::Source(event) => self.on_source(event, now),
             Event::Command(command) => self.on_command(command, now),
-            Event::Leased(partition, window) => {
+            Event::Leased(partition, turn, _) | Event::Renewed(partition, turn, _) | Event::LeaseLost(partition, turn)
+                if !self.keeper.is_current(partition, turn) => {}
+            Event::Leased(partition, _, window) => {
                 self.machine.set_window(partition, window);
                 match self.machine.leasing(partition) {
                     Some(epoch) if self.counts_openings() => self.io.see_backlog(partition, epoch),
                     _ => self.machine.activate(partition, now),
                 }
             }
-            Event::Renewed(partition, window) => self.machine.set_window(partition, window),
+            Event::Renewed(partition, _, window) => self.machine.set_window(partition, window),
             Event::BacklogSeen(partition, epoch, end) => {
                 if self.machine.backlog(partition, epoch, end) {
                     self.machine.activate(partition, now);
                 }
             }
             Event::Examined(handle, openings) => self.machine.examined(handle, openings, now),
-            Event::LeaseLost(partition) => {
+            Event::LeaseLost(partition, _) => {
                 let position = self.machine.position(partition);
                 self.machine.assign(partition);
                 if let Some(position) = position {

@@ -145,6 +145,7 @@ const whileOpen = (target, signal) =>
 		get(_, name) {
 			const member = Reflect.get(target, name, target)
 			if (typeof member !== 'function') return member
+			if (name === 'getContext') return () => whileOpen(member.call(target), signal)
 			if (typeof name === 'string' && READS.test(name)) return member.bind(target)
 			return (/** @type {any[]} */ ...args) => (isOver(signal) ? refusal(signal) : member.apply(target, args))
 		},

@@ -43,14 +43,18 @@ export function createBlueprintCatalog(runtime, { strict = false } = {}) {
 			const ids = [runtime.options?.blueprints, /** @type {any} */ (runtime).blueprints].flatMap((some) =>
 				Object.keys(some ?? {}),
 			)
-			return [...new Set(ids)].map((id) => [id, versionOf(find(id))])
+			return [...new Set(ids)].flatMap((id) => {
+				const entry = this.get(id)
+				return entry ? [[id, entry.version]] : []
+			})
 		},
 		/** @param {string} id @returns {CatalogEntry | undefined} */
 		get(id) {
 			const source = find(id)
 			if (!source) return undefined
 			const known = entries.get(id)
-			if (known?.source === source) return known
+			// A version may be changed in place.
+			if (known && known.source === source && known.version === versionOf(source)) return known
 			const entry = analyse(id, source, strict)
 			entries.set(id, entry)
 			return entry

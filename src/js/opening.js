@@ -66,7 +66,10 @@ export function openRun(catalog, context, { blueprintId, nodeIds, entries, check
 	const version = checkpoint ? checkpoint.version : context.read('blueprintVersion')
 	const wanted = parked && moved ? moved.version : version
 	const isVersioned = checkpoint !== undefined || context.contains('blueprintVersion')
-	if (!entry || (isVersioned && wanted !== entry.version && !isOver(checkpoint))) {
+	if (
+		!entry ||
+		(isVersioned && !isOver(checkpoint) && versionKey(id, wanted ?? null) !== versionKey(id, entry.version))
+	) {
 		const isBegun = checkpoint !== undefined && !parked?.nodes
 		return {
 			parking: {

@@ -84,7 +84,8 @@ export class ParkedSession {
 			else if (kind === 'fail') this.#end ??= this.#failure(reason)
 			else if (kind === 'move') this.#move(command.version ?? null)
 			else if (isParkingTimer(command)) this.#isWoken ||= this.#isOurs(command)
-			else if (!this.#kept.includes(text)) this.#kept.push(text)
+			// A repeat need not be the same text: a webhook's request has other headers each time.
+			else if (!this.#kept.some((kept) => parseCommand(kept).id === command.id)) this.#kept.push(text)
 		} catch (error) {
 			const code = /** @type {any} */ (error).code ?? 'ERR_COMMAND_UNKNOWN'
 			native.refuseCommand(this.#handle, token, code, messageOf(error))

@@ -84,8 +84,8 @@ const checkRequest = (request) => {
 
 /** The last part of the path, wherever the framework has mounted it. @param {Request} request */
 const tokenOf = ({ url }) => {
-	const last = new URL(url, 'http://localhost').pathname.split('/').at(-1)
 	try {
+		const last = new URL(url, 'http://localhost').pathname.split('/').at(-1)
 		return last ? decodeURIComponent(last) : undefined
 	} catch {
 		return undefined

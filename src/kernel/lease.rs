@@ -129,7 +129,8 @@ impl Bidder {
                 Bid::Swap { seen: Some(row.clone()), row: self.row(row.epoch.saturating_add(1), until_ms) }
             }
             View::Theirs(..) => Bid::Look,
-            View::Ours(row, _) => Bid::Swap { seen: Some(row.clone()), row: self.row(row.epoch, until_ms.max(row.valid_until_ms)) },
+            // Always another row: who looks on must see that somebody renews it, also while this clock is behind.
+            View::Ours(row, _) => Bid::Swap { seen: Some(row.clone()), row: self.row(row.epoch, until_ms.max(row.valid_until_ms.saturating_add(1))) },
         }
     }
 
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!((renewed.epoch, window), (3, Window { after_micros: 50_000_000, until_micros: 71_000_000 }));
         // The wall clock was set back.
         let (_, window) = swap(&mut holder, at(6), 10_000);
-        assert_eq!(window.until_micros, 71_000_000);
+        assert_eq!(window.until_micros, 71_001_000);
     }
 
     #[test]
@@ -260,7 +261,7 @@ mod tests {
         let mut holder = bidder(None);
         let (held, _) = swap(&mut holder, at(0), 60_000);
         holder.looked(Some(row(held.epoch, "me", 99_000)), at(1));
-        assert_eq!(swap(&mut holder, at(1), 60_000).1, Window { after_micros: 0, until_micros: 99_000_000 });
+        assert_eq!(swap(&mut holder, at(1), 60_000).1, Window { after_micros: 0, until_micros: 99_001_000 });
         holder.looked(Some(row(held.epoch + 1, "they", 99_000)), at(2));
         assert_eq!(holder.other(at(2), 60_000), Some("they"));
     }

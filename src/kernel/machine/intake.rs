@@ -160,7 +160,8 @@ impl Machine {
             // A command that its ended run left behind while the partition is being given up: it stays incomplete, and the
             // next owner gets it.
             if self.partitions.get(&partition).is_some_and(|state| state.state.is_given_up()) {
-                return;
+                let error = FlowError::NotRunning { state: "closing".into(), action: format!("run \"{}\"", job.run) };
+                return self.reject(anchor, &error);
             }
             return self.enlist(job, partition, anchor, message);
         };

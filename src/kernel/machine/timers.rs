@@ -76,13 +76,12 @@ impl Machine {
     // Timers that a step has made are durable.
     pub(super) fn keep_timers(&mut self, timers: Vec<Timer>) {
         let (parked, timers): (Vec<Timer>, Vec<Timer>) = timers.into_iter().partition(Timer::is_parked);
-        if !parked.is_empty() {
-            for timer in parked {
-                if let Some(partition) = self.partitions.get_mut(&timer.shard) {
-                    partition.timers.parked.insert(timer);
-                }
+        for timer in parked {
+            if self.versions.contains(&timer.node) {
+                self.send_wake(timer);
+            } else if let Some(partition) = self.partitions.get_mut(&timer.shard) {
+                partition.timers.parked.insert(timer);
             }
-            self.wake_parked();
         }
         for timer in timers {
             // One that lies beyond is found by a later reading.
