@@ -8,7 +8,7 @@
 /** The graph is plain data: node ids, the function each one uses, and the edges between them. */
 export const blueprint = {
 	id: 'greeting',
-	// A run goes on with the version that it began with; a worker that has another one puts its jobs to the dead letters.
+	// A run goes on with the version that it began with; a worker that has another one parks it (see Tables), until it has that.
 	metadata: { version: '1' },
 	nodes: [
 		{ id: 'greet', uses: 'greet' },

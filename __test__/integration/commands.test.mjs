@@ -251,6 +251,26 @@ describe('durable timers', () => {
 			await until('the timers are gone', async () => (await timers(place)).length === 0)
 		}))
 
+	test('row 82: the scheduler of FlowRuntime has no part in it, started or not', () =>
+		scene(async ({ place, adapter, client }) => {
+			const { runtime } = /** @type {any} */ (adapter)
+			const once = async () => {
+				const { status, payload } = await (await client.startRun('napping')).result({ timeoutMs: 20_000 })
+				return { status, z: payload.context.z }
+			}
+			const without = await once()
+			runtime.startScheduler(5)
+			try {
+				assert.deepEqual(await once(), without)
+			} finally {
+				runtime.stopScheduler()
+			}
+			assert.equal(without.status, 'completed')
+			assert.deepEqual(runtime.scheduler?.getActiveWorkflows() ?? [], [])
+			await place.allCommitted()
+			await until('the timers are gone', async () => (await timers(place)).length === 0)
+		}))
+
 	test('a subflow that sleeps', () =>
 		scene(async ({ client }) => {
 			const run = await client.startRun('sleeping-parent')

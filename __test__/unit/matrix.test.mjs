@@ -10,9 +10,6 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ROWS = Array.from({ length: 83 }, (_, at) => at + 1).flatMap((row) =>
 	row === 28 || row === 30 ? [`${row}`, `${row}a`] : [`${row}`],
 )
-/** What the package cannot do yet. */
-const PENDING = ['82']
-
 const CASE_FILE = '__test__/integration/blueprints.test.mjs'
 /** The names that are put together in that file. */
 const caseNames = CASES.map(({ row, name, schedule = 'eager' }) => `row ${row}: ${name} (${schedule})`)
@@ -38,12 +35,7 @@ test('the table has every row once, in order', () => {
 	for (const [row, feature] of rows) assert.ok(feature, `row ${row} says what it is about`)
 })
 
-test('only rows that the package cannot do yet have no test', () => {
-	const pending = rows.filter(([, , proof]) => proof === 'pending').map(([row]) => row)
-	assert.deepEqual(pending, PENDING)
-})
-
-for (const [row, feature, proof] of rows.filter(([, , cell]) => cell !== 'pending')) {
+for (const [row, feature, proof] of rows) {
 	test(`row ${row}, ${feature}: the tests it names exist`, () => {
 		const named = [...proof.matchAll(/`(__test__\/[^`\s]+\.test\.mjs)`: `([^`]+)`/g)]
 		assert.ok(named.length > 0, `row ${row} names no test: ${proof}`)
