@@ -15,14 +15,17 @@ export class Freshness {
 	#looking
 	#ended = () => {}
 
-	/** @param {() => void} look makes the engine look; {@link Freshness.now} is its answer */
+	/**
+	 * @param {(() => void) | undefined} look makes the engine look; {@link Freshness.now} is its answer. Absent where nobody writes
+	 * the row but through the run.
+	 */
 	constructor(look) {
 		this.#look = look
 	}
 
 	/** @returns {Promise<void> | undefined} to be awaited before a read; nothing where the copy is new enough */
 	wait() {
-		if (performance.now() <= this.#until) return undefined
+		if (!this.#look || performance.now() <= this.#until) return undefined
 		if (!this.#looking) {
 			this.#looking = new Promise((resolve) => (this.#ended = resolve))
 			this.#look()

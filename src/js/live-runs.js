@@ -17,6 +17,7 @@ import { cassandraSettings, isEmbedded } from './native-connections.js'
  * @typedef {object} LivePlace
  * @property {(runId: string, run: LiveRun) => void} enter a later session of the run takes the place of an earlier one
  * @property {(runId: string, run: LiveRun) => void} leave
+ * @property {boolean} [reachesAll] whether everyone who writes the table finds the open run
  */
 
 /** @type {Map<string, LiveRun>} */
@@ -58,6 +59,8 @@ const placeOf = (client, table, runId) => JSON.stringify([storeOf(client), table
  * @returns {LivePlace}
  */
 export const livePlace = (client, table) => ({
+	// The embedded tables have no writers but the contexts of this process.
+	reachesAll: isEmbedded(client),
 	enter: (runId, run) => void runs.set(placeOf(client, table, runId), run),
 	leave(runId, run) {
 		const place = placeOf(client, table, runId)

@@ -153,7 +153,7 @@ export class RunSession {
 		this.live = new LiveRun(runId, context, () => !this.closed && !this.#ended && this.#draining !== 'answered')
 		this.live.askForStep = () => this.#pump()
 		this.#gate = env.permits.gate(env.permitsPerRun)
-		this.fresh = new Freshness(() => env.native.refresh(handle))
+		this.fresh = new Freshness(env.livePlace?.reachesAll ? undefined : () => env.native.refresh(handle))
 		const { entry, blueprintId, checkpoint } = opening
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
 		this.graph = entry.graph()
