@@ -115,15 +115,13 @@ describe('a worker that was paused', () => {
 describe('services that go away under load', () => {
 	/** Redis is away for longer than a lease lives: nobody may write for a while. */
 	const AWAY_MS = { redis: 5_000, cassandra: 0, kafka: 0 }
-	/** A member that reaches no coordinator for its session timeout loses its partitions, and what runs there runs again elsewhere. */
-	const PATIENT = { kafka: { sessionTimeoutMs: 60_000 }, redis: {}, cassandra: {} }
 
 	for (const name of /** @type {const} */ (['redis', 'kafka', 'cassandra'])) {
-		test(`G10: a restart of ${name} pauses the work and resumes it; nothing is lost, nothing is doubled`, async (t) => {
+		test(`G10: a restart of ${name} pauses the work and resumes it; nothing is lost, and only what lost its partition runs twice`, async (t) => {
 			await scene(
 				cluster,
 				`restart_${name}`,
-				{ parameters: { nodeMs: 50 }, adapter: { leaseTtlMs: 3_000 }, kafka: PATIENT[name] },
+				{ parameters: { nodeMs: 50 }, adapter: { leaseTtlMs: 3_000 } },
 				async ({ place, journal, worker }) => {
 					const first = await worker('first')
 					const second = await worker('second')
@@ -146,8 +144,13 @@ describe('services that go away under load', () => {
 						},
 					})
 					assertCompleted(rows, outputs)
-					assert.deepEqual(effects({ entries: journal.read(), runs, nodes: NODES }), NOTHING)
-					t.diagnostic(`${name} was away for ${downMs} ms`)
+					const { doubled, lost, strange } = effects({ entries: journal.read(), runs, nodes: NODES })
+					assert.deepEqual({ lost, strange }, { lost: [], strange: [] })
+					// A member that the coordinator does not know any more drops what it has in flight (G1: at least once).
+					const logs = `${first.output}${second.output}`
+					const isExplained = name === 'kafka' && /partitions \[.*\] were lost/.test(logs)
+					assert.ok(doubled.length === 0 || isExplained, `${doubled.join(', ')} ran twice:\n${logs}`)
+					t.diagnostic(`${name} was away for ${downMs} ms; ${doubled.length} nodes ran twice`)
 					await place.allCommitted()
 					for (const one of [first, second]) {
 						await until('health is green again', async () => (await one.health()).healthy, {
