@@ -91,6 +91,14 @@ async function scene(work, { webhooks = WEBHOOKS, client: clientOptions = {} } =
 	})
 }
 
+/** What the two nodes of a run of `two` wait for. @param {KafkaAdapter} client @param {{ runId: string }} run */
+async function addressesOf(client, { runId }) {
+	const context = client.createContext(runId)
+	const { url: p } = await context.get('_outputs.p')
+	const { url: q } = await context.get('_outputs.q')
+	return { context, p, q }
+}
+
 /** @param {string} url @param {unknown} body @param {RequestInit} [init] */
 const post = (url, body, init = {}) =>
 	new Request(url, {
@@ -187,9 +195,7 @@ describe('row 54: webhooks', () => {
 		scene(async ({ client }) => {
 			const run = await client.startRun('two')
 			await reaches(run, 'awaiting')
-			const context = client.createContext(run.runId)
-			const { url: p } = await context.get('_outputs.p')
-			const { url: q } = await context.get('_outputs.q')
+			const { p, q } = await addressesOf(client, run)
 			assert.equal((await client.handleWebhook(post(q, 'for q'))).status, 200)
 			assert.equal((await client.handleWebhook(post(p, 'for p'))).status, 200)
 			const ended = await completed(run)
@@ -200,9 +206,7 @@ describe('row 54: webhooks', () => {
 		scene(async ({ client }) => {
 			const run = await client.startRun('two')
 			await reaches(run, 'awaiting')
-			const context = client.createContext(run.runId)
-			const { url: p } = await context.get('_outputs.p')
-			const { url: q } = await context.get('_outputs.q')
+			const { context, p, q } = await addressesOf(client, run)
 			await run.resume(undefined, 'by hand', { nodeId: 'p' })
 			await until('p has its answer', async () => (await context.get('p')) === 'by hand')
 			assert.equal((await client.handleWebhook(post(p, 'too late'))).status, 404)

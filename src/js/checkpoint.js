@@ -121,6 +121,9 @@ function leaveOutWhatJsonCannotSay() {
 	}
 }
 
+/** Whether its run has ended; awaiting is no end. @param {Checkpoint | undefined} checkpoint */
+export const isOver = (checkpoint) => checkpoint?.outcome !== undefined && checkpoint.outcome.status !== 'awaiting'
+
 /** @template T @param {T[]} list */
 export const unlessEmpty = (list) => (list.length > 0 ? list : undefined)
 

@@ -18,7 +18,7 @@
  * Adopted: due is what the messages say, now and later; what has an `_outputs.*` key counts as completed, and a message
  * for it is not executed again, only its successors are found.
  */
-import { parseCheckpoint } from './checkpoint.js'
+import { isOver, parseCheckpoint } from './checkpoint.js'
 import { messageOf } from './outcome.js'
 import { versionKey } from './versions.js'
 
@@ -106,9 +106,6 @@ function openKnown(context, entry, id, checkpoint, nodeIds) {
 	const answer = firstContact(context, entry, id, asked, known)
 	return 'opening' in answer ? { opening: { ...answer.opening, unparked } } : answer
 }
-
-/** Awaiting is no end. @param {import('./checkpoint.js').Checkpoint | undefined} checkpoint */
-const isOver = (checkpoint) => checkpoint?.outcome !== undefined && checkpoint.outcome.status !== 'awaiting'
 
 /** @param {string | null} version @param {CatalogEntry | undefined} entry */
 const reasonOf = (version, entry) =>

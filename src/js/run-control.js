@@ -1,7 +1,7 @@
 /**
  * Resuming and cancelling runs from any process, by commands to whoever owns them (design D12).
  */
-import { moments, parseCheckpoint } from './checkpoint.js'
+import { isOver, moments, parseCheckpoint } from './checkpoint.js'
 import { asEngine, RESERVED_KEY } from './cassandra-context.js'
 import { formatCommand } from './command-messages.js'
 import { Code, KafkaAdapterError, optionError } from './errors.js'
@@ -12,10 +12,6 @@ import { Code, KafkaAdapterError, optionError } from './errors.js'
  * @property {(runId: string, command: string) => Promise<void>} send fulfils when it is acknowledged
  * @property {() => import('./stored-values.js').ValueCodec} codec
  */
-
-/** Awaiting is no end. */
-const isOver = (/** @type {import('./checkpoint.js').Checkpoint | undefined} */ checkpoint) =>
-	checkpoint?.outcome !== undefined && checkpoint.outcome.status !== 'awaiting'
 
 /**
  * @param {ControlHost} host
