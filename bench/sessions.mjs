@@ -5,7 +5,7 @@
  *   node bench/sessions.mjs [chain | fan] [runs] [runs in flight]
  */
 import { FlowRuntime, NullLogger } from 'flowcraft'
-import { createSessions } from '../src/js/sessions.js'
+import { createSessions } from '../src/js/bridge/sessions.js'
 
 const [kind = 'chain', runs = '20000', inFlight = '200'] = process.argv.slice(2)
 const total = Number(runs)
@@ -52,7 +52,7 @@ await measure('sessions', async () => {
 		opened() {},
 		refuse() {},
 		drained() {},
-		/** @type {import('../src/js/run-session.js').NativeSteps['step']} */
+		/** @type {import('../src/js/session/run-session.js').NativeSteps['step']} */
 		step(run, seq, _changes, _checkpoint, _done, _due, outcome) {
 			emit([2, run, seq])
 			if (!outcome) return

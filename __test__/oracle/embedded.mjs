@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GraphTraverser, NullLogger, sanitizeBlueprint } from 'flowcraft'
 import { KafkaAdapter } from '../../src/js/index.js'
-import { StatusTable } from '../../src/js/status-table.js'
+import { StatusTable } from '../../src/js/stores/status-table.js'
 import { runtimeOptions } from './bodies.mjs'
 import { comparable, published } from './comparator.mjs'
 

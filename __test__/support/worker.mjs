@@ -1,6 +1,6 @@
 /** Sessions over a fake engine, as a worker puts them together. */
 import { FlowRuntime, GraphTraverser, NullLogger, analyzeBlueprint, sanitizeBlueprint } from 'flowcraft'
-import { createSessions } from '../../src/js/sessions.js'
+import { createSessions } from '../../src/js/bridge/sessions.js'
 import { FakeEngine } from './fake-engine.mjs'
 import { published, runInMemory } from './oracle.mjs'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { BatchRecord } from '../../src/js/batch-record.js'
+import { BatchRecord } from '../../src/js/session/batch-record.js'
 
 const uuid = '00000000-1111-2222-3333-444444444444'
 

@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { Code } from '../../src/js/errors.js'
-import { readOptions } from '../../src/js/options.js'
+import { readOptions } from '../../src/js/adapter/options.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PAGES = [

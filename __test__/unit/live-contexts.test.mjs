@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import cassandra from 'cassandra-driver'
 import { asEngine, CassandraContext } from '../../src/js/cassandra-context.js'
-import { livePlace } from '../../src/js/live-runs.js'
+import { livePlace } from '../../src/js/stores/live-runs.js'
 import { memoryCassandra } from '../contract/mocks.mjs'
 import { bareSessions } from '../support/worker.mjs'
 

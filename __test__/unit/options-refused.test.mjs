@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { CassandraContext, createKafkaReconciler, KafkaAdapter } from '../../src/js/index.js'
-import { readOptions } from '../../src/js/options.js'
+import { readOptions } from '../../src/js/adapter/options.js'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 const mocks = {

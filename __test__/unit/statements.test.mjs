@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ENGINE = 'src/backends/cassandra/statements.rs'
-const CLIENT = 'src/js/statements.js'
+const CLIENT = 'src/js/stores/statements.js'
 
 /** @param {string} path */
 const read = (path) => readFileSync(join(ROOT, path), 'utf8')

@@ -1,4 +1,4 @@
-//! The configuration of a worker as the glue sends it. Same names and order as `src/js/options.js`; the
+//! The configuration of a worker as the glue sends it. Same names and order as `src/js/adapter/options.js`; the
 //! glue has validated what users wrote, so a failure here is a bug of ours.
 
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl WorkerConfig {
     /// The engine's settings. The start's limit begins here.
     pub fn settings(&self) -> Settings {
         let serial = self.limits.max_concurrent_jobs == Some(1);
-        // One at a time means in topic order; an overridden handleJob sees every job. `src/js/life-cycle.js` says the same.
+        // One at a time means in topic order; an overridden handleJob sees every job. `src/js/adapter/life-cycle.js` says the same.
         let local_starts = !serial && self.handle == Way::Native;
         let defaults = machine::Config::default();
         Settings {

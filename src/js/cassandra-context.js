@@ -5,11 +5,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Code, KafkaAdapterError, unwrap } from './errors.js'
 import { isObject } from './clients/genuine.js'
-import { liveRun } from './live-runs.js'
-import { entryKeys } from './entry-keys.js'
-import { nativeCassandra } from './native-connections.js'
-import { checkName } from './options.js'
-import { readDocument, writeDocument } from './statements.js'
+import { liveRun } from './stores/live-runs.js'
+import { entryKeys } from './stores/entry-keys.js'
+import { nativeCassandra } from './bridge/native-connections.js'
+import { checkName } from './adapter/options.js'
+import { readDocument, writeDocument } from './stores/statements.js'
 
 /** The engine's own key in a run's document. */
 export const RESERVED_KEY = '_flowcraft'

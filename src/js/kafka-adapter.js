@@ -4,29 +4,29 @@
 import { BaseDistributedAdapter } from 'flowcraft'
 import { CassandraContext, asEngine } from './cassandra-context.js'
 import { optionError } from './errors.js'
-import { isBareJob } from './job-message.js'
-import { LifeCycle } from './life-cycle.js'
-import { checkClients, isKafkaLike } from './native-config.js'
-import { isEmbedded, isRedisSettings } from './native-connections.js'
-import { readOptions } from './options.js'
+import { isBareJob } from './adapter/job-message.js'
+import { LifeCycle } from './adapter/life-cycle.js'
+import { checkClients, isKafkaLike } from './bridge/native-config.js'
+import { isEmbedded, isRedisSettings } from './bridge/native-connections.js'
+import { readOptions } from './adapter/options.js'
 import { seen } from './promises.js'
-import { reconcileRun } from './reconcile.js'
+import { reconcileRun } from './adapter/reconcile.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
-import { listParkedRuns } from './parked-runs.js'
-import { cancelRun, failParkedRun, moveParkedRun, resumeRun } from './run-control.js'
-import { RunHandle, startRun } from './run-handle.js'
+import { listParkedRuns } from './adapter/parked-runs.js'
+import { cancelRun, failParkedRun, moveParkedRun, resumeRun } from './adapter/run-control.js'
+import { RunHandle, startRun } from './adapter/run-handle.js'
 import { ensureSchema, inTurns, schemaStatements } from './schema.js'
-import { StatusTable } from './status-table.js'
-import { codecOf } from './stored-values.js'
-import { SealedTokens } from './webhook-tokens.js'
-import { handleWebhook, registerWebhook } from './webhooks.js'
+import { StatusTable } from './stores/status-table.js'
+import { codecOf } from './stores/stored-values.js'
+import { SealedTokens } from './webhooks/webhook-tokens.js'
+import { handleWebhook, registerWebhook } from './webhooks/webhooks.js'
 
 /**
  * @typedef {import('flowcraft').JobPayload} JobPayload
  * @typedef {import('flowcraft').WorkflowBlueprint} Blueprint
- * @typedef {import('./js-ports.js').FinalResult} FinalResult
- * @typedef {import('./js-source.js').JobHandler} JobHandler
- * @typedef {import('./native-config.js').Overrides} Overrides
+ * @typedef {import('./bridge/js-ports.js').FinalResult} FinalResult
+ * @typedef {import('./bridge/js-source.js').JobHandler} JobHandler
+ * @typedef {import('./bridge/native-config.js').Overrides} Overrides
  * @typedef {import('../../index.js').KafkaAdapterOptions} KafkaAdapterOptions
  */
 
@@ -48,7 +48,7 @@ const stopDeadline = (value = STOP_DEADLINE_MS) => {
 }
 
 /**
- * @param {import('./options.js').Settings} settings
+ * @param {import('./adapter/options.js').Settings} settings
  * @returns {import('flowcraft').ICoordinationStore}
  */
 const coordinationStore = ({ coordination }) => {
@@ -60,7 +60,7 @@ const coordinationStore = ({ coordination }) => {
 export class KafkaAdapter extends BaseDistributedAdapter {
 	#settings
 	#life
-	/** @type {(() => import('./webhooks.js').WebhookHost) | undefined} */
+	/** @type {(() => import('./webhooks/webhooks.js').WebhookHost) | undefined} */
 	#webhooks
 
 	/** @param {KafkaAdapterOptions} options */
@@ -83,7 +83,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		checkClients({ settings, overrides: this.#overrides(), consumes: true, handledByUser: false })
 	}
 
-	/** @returns {import('./life-cycle.js').Host} */
+	/** @returns {import('./adapter/life-cycle.js').Host} */
 	#host() {
 		return {
 			settings: this.#settings,
@@ -102,7 +102,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		}
 	}
 
-	/** @returns {import('./js-source.js').Ends} */
+	/** @returns {import('./bridge/js-source.js').Ends} */
 	#ends() {
 		const { producer, consumer, topicName: topic, logger } = this
 		return { producer, consumer, topic, deadLetterTopic: this.#settings.deadLetterTopic, logger }
@@ -116,7 +116,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		return /** @type {Overrides} */ (found)
 	}
 
-	/** @returns {import('./life-cycle.js').Host['hooks']} */
+	/** @returns {import('./adapter/life-cycle.js').Host['hooks']} */
 	#hooks() {
 		return {
 			createContext: (runId) => this.createContext(runId),
@@ -357,7 +357,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		return failParkedRun(this.#controlHost(), runId, reason)
 	}
 
-	/** @returns {import('./run-control.js').ControlHost} */
+	/** @returns {import('./adapter/run-control.js').ControlHost} */
 	#controlHost() {
 		return {
 			createContext: (runId) => this.createContext(runId),
@@ -366,7 +366,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		}
 	}
 
-	/** @param {import('./webhook-options.js').WebhookSettings | undefined} settings */
+	/** @param {import('./webhooks/webhook-options.js').WebhookSettings | undefined} settings */
 	#webhookHost(settings) {
 		if (!settings) return undefined
 		const parts = { store: () => this.store, logger: () => this.logger, topic: this.topicName }
@@ -410,7 +410,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		await (isPlain ? this.#life.send(job) : this.enqueueJob(job))
 	}
 
-	/** @returns {import('./run-handle.js').RunHost} */
+	/** @returns {import('./adapter/run-handle.js').RunHost} */
 	#runHost() {
 		return {
 			blueprints: this.#blueprints,

@@ -2,9 +2,9 @@
  * `createKafkaReconciler`: finds runs whose status row stands at `running` without progress, and nudges them.
  */
 import { unwrap } from './errors.js'
-import { nativeCassandra } from './native-connections.js'
-import { checkName } from './options.js'
-import { findStalled } from './statements.js'
+import { nativeCassandra } from './bridge/native-connections.js'
+import { checkName } from './adapter/options.js'
+import { findStalled } from './stores/statements.js'
 
 /**
  * @typedef {{ stalledRuns: number, reconciledRuns: number, failedRuns: number }} ReconciliationStats

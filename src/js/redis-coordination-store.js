@@ -2,7 +2,7 @@
  * `RedisCoordinationStore`: Flowcraft's `ICoordinationStore` over Redis. TTLs are seconds.
  */
 import { optionError, unwrap } from './errors.js'
-import { nativeRedis } from './native-connections.js'
+import { nativeRedis } from './bridge/native-connections.js'
 
 /**
  * The part of ioredis that the store needs.

@@ -4,9 +4,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isPlain } from './clients/genuine.js'
 import { Code, KafkaAdapterError, optionError, unwrap, unwrapValue } from './errors.js'
-import { nativeCassandra } from './native-connections.js'
+import { nativeCassandra } from './bridge/native-connections.js'
 import { getNative } from './native.js'
-import { checkName } from './options.js'
+import { checkName } from './adapter/options.js'
 
 /**
  * @typedef {import('../../index.js').SchemaOptions} SchemaOptions

@@ -1,6 +1,6 @@
 //! Every CQL text that the engine sends. `docs/statements.md` says for each when and how often, and a test holds
 //! the two together. (A client object that is driven through its own methods gets the texts of
-//! `src/js/statements.js`.)
+//! `src/js/stores/statements.js`.)
 //!
 //! Names are put in unquoted, as the JavaScript package does, so that both mean the same table; they
 //! were checked to be plain identifiers before (`schema::TableName`). Values are always bound.

@@ -5,22 +5,22 @@
  * first one died. The token counts as used only when the command is acknowledged.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isObject } from './clients/genuine.js'
-import { KafkaAdapterError, messageOf, optionError } from './errors.js'
-import { answerWait } from './run-control.js'
+import { isObject } from '../clients/genuine.js'
+import { KafkaAdapterError, messageOf, optionError } from '../errors.js'
+import { answerWait } from '../adapter/run-control.js'
 import { fingerprint } from './webhook-tokens.js'
 import { webhookTarget } from './webhook-nodes.js'
 
 /**
  * @typedef {object} WebhookHost
  * @property {import('./webhook-options.js').WebhookSettings} settings
- * @property {import('../../index.js').WebhookTokenStore} tokens
+ * @property {import('../../../index.js').WebhookTokenStore} tokens
  * @property {Record<string, import('flowcraft').WorkflowBlueprint>} blueprints
- * @property {import('./run-control.js').ControlHost} control
+ * @property {import('../adapter/run-control.js').ControlHost} control
  * @property {(runId: string) => Promise<string | undefined>} blueprintOf
  * @property {import('flowcraft').ILogger} logger
  *
- * @typedef {import('../../index.js').WebhookWait} WebhookWait
+ * @typedef {import('../../../index.js').WebhookWait} WebhookWait
  */
 
 /** How long a request waits for another one that has its token. */

@@ -7,10 +7,10 @@
  * Equal contact points are one cluster; the same cluster written in two ways is taken for two, and a context then goes
  * through the store, which is right, only later seen.
  */
-import { isObject } from './clients/genuine.js'
-import { cassandraSettings, isEmbedded } from './native-connections.js'
+import { isObject } from '../clients/genuine.js'
+import { cassandraSettings, isEmbedded } from '../bridge/native-connections.js'
 
-/** @typedef {import('./live-run.js').LiveRun} LiveRun */
+/** @typedef {import('../session/live-run.js').LiveRun} LiveRun */
 
 /**
  * Where a worker's sessions enter their runs.

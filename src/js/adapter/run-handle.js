@@ -4,17 +4,17 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GraphTraverser, sanitizeBlueprint } from 'flowcraft'
-import { asEngine, RESERVED_KEY } from './cassandra-context.js'
-import { Code, KafkaAdapterError, optionError } from './errors.js'
+import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
+import { Code, KafkaAdapterError, optionError } from '../errors.js'
 
 /**
- * @typedef {import('./js-ports.js').FinalResult} FinalResult
- * @typedef {import('./status-table.js').StatusRow} StatusRow
+ * @typedef {import('../bridge/js-ports.js').FinalResult} FinalResult
+ * @typedef {import('../stores/status-table.js').StatusRow} StatusRow
  *
  * What starting and watching a run needs of an adapter.
  * @typedef {object} RunHost
  * @property {Record<string, import('flowcraft').WorkflowBlueprint>} blueprints
- * @property {Omit<import('./js-ports.js').Hooks, 'handle'>} hooks
+ * @property {Omit<import('../bridge/js-ports.js').Hooks, 'handle'>} hooks
  * @property {(runId: string) => Promise<StatusRow | undefined>} readStatus
  * @property {(job: import('flowcraft').JobPayload) => Promise<void>} send
  * @property {(runId: string, action?: string, output?: unknown, options?: { nodeId?: string }) => Promise<Set<string>>} resume
@@ -137,7 +137,7 @@ export const startRun = async (host, blueprintId, initialContext, { runId = rand
 	const { version, ready } = startNodes(host, blueprintId)
 	const context = host.hooks.createContext(runId)
 	checkUnused(await asEngine(() => context.toJSON()), runId, blueprintId)
-	// Both beside an output are the mark of a run that JavaScript workers have begun (src/js/opening.js); the run's owner adds the version.
+	// Both beside an output are the mark of a run that JavaScript workers have begun (src/js/session/opening.js); the run's owner adds the version.
 	const isSeeded = Object.keys(initialContext).some((key) => key.startsWith('_outputs.'))
 	const document = { ...initialContext, blueprintId, ...(isSeeded ? {} : { blueprintVersion: version }) }
 	const operations = Object.entries(document).map(([key, value]) => ({ op: /** @type {const} */ ('set'), key, value }))

@@ -12,7 +12,7 @@
  * Each has an `id`: a command that comes twice is applied once.
  */
 import { randomUUID } from 'node:crypto'
-import { Code, KafkaAdapterError } from './errors.js'
+import { Code, KafkaAdapterError } from '../errors.js'
 
 /**
  * @typedef {object} RunCommand

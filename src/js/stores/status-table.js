@@ -1,12 +1,12 @@
 /**
  * The status table, for one adapter: natively, or through the user's client with the statements of the JavaScript package.
  */
-import { unwrap } from './errors.js'
-import { nativeCassandra } from './native-connections.js'
+import { unwrap } from '../errors.js'
+import { nativeCassandra } from '../bridge/native-connections.js'
 import { beginStatus, publishStatus, readStatus, touchStatus } from './statements.js'
 
 /**
- * @typedef {import('./js-ports.js').FinalResult} FinalResult
+ * @typedef {import('../bridge/js-ports.js').FinalResult} FinalResult
  * @typedef {{ status: string, result: FinalResult | undefined }} StatusRow
  * @typedef {{ wasApplied(): boolean, first(): { get(column: string): unknown } | null | undefined }} Result
  *

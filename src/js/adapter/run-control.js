@@ -1,16 +1,16 @@
 /**
  * Resuming and cancelling runs from any process, by commands to whoever owns them (design D12).
  */
-import { isOver, moments, parseCheckpoint } from './checkpoint.js'
-import { asEngine, RESERVED_KEY } from './cassandra-context.js'
+import { isOver, moments, parseCheckpoint } from '../session/checkpoint.js'
+import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
 import { formatCommand } from './command-messages.js'
-import { Code, KafkaAdapterError, optionError } from './errors.js'
+import { Code, KafkaAdapterError, optionError } from '../errors.js'
 
 /**
  * @typedef {object} ControlHost
  * @property {(runId: string) => import('flowcraft').IAsyncContext<Record<string, any>>} createContext
  * @property {(runId: string, command: string) => Promise<void>} send fulfils when it is acknowledged
- * @property {() => import('./stored-values.js').ValueCodec} codec
+ * @property {() => import('../stores/stored-values.js').ValueCodec} codec
  */
 
 /**
@@ -120,7 +120,7 @@ export const answerWait = async (host, runId, { id, nodeId, output }) => {
 	return true
 }
 
-/** @param {import('./checkpoint.js').Checkpoint | undefined} checkpoint @param {string} nodeId of a node that does not wait */
+/** @param {import('../session/checkpoint.js').Checkpoint | undefined} checkpoint @param {string} nodeId of a node that does not wait */
 const isAnswered = (checkpoint, nodeId) => {
 	if (!checkpoint) return false
 	const isKept = checkpoint.kept?.some(([id]) => id === nodeId) ?? false

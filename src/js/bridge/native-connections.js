@@ -2,15 +2,15 @@
  * One native connection per client object, shared by every context, store and reconciler that was given the object.
  * The client itself stays the user's: it is never connected, used or closed here. A connection goes with its client.
  */
-import { isGenuineCassandra, parseCassandra, readCassandra } from './clients/cassandra-driver.js'
-import { isObject, isPlain } from './clients/genuine.js'
-import { isGenuineRedis, parseRedis, readRedis } from './clients/ioredis.js'
-import { unwrap } from './errors.js'
-import { getNative } from './native.js'
+import { isGenuineCassandra, parseCassandra, readCassandra } from '../clients/cassandra-driver.js'
+import { isObject, isPlain } from '../clients/genuine.js'
+import { isGenuineRedis, parseRedis, readRedis } from '../clients/ioredis.js'
+import { unwrap } from '../errors.js'
+import { getNative } from '../native.js'
 
 /**
- * @typedef {import('./native.js').NativeCassandra} NativeCassandra
- * @typedef {import('./native.js').NativeRedis} NativeRedis
+ * @typedef {import('../native.js').NativeCassandra} NativeCassandra
+ * @typedef {import('../native.js').NativeRedis} NativeRedis
  */
 
 /**
@@ -41,7 +41,7 @@ const isMethod = (value) => typeof value === 'function'
 /**
  * @param {unknown} client
  * @param {string} path
- * @returns {import('./clients/cassandra-driver.js').CassandraReading | undefined} `undefined`: not ours to read
+ * @returns {import('../clients/cassandra-driver.js').CassandraReading | undefined} `undefined`: not ours to read
  */
 export const cassandraSettings = (client, path) => {
 	if (isGenuineCassandra(client)) return readCassandra(client)
@@ -51,7 +51,7 @@ export const cassandraSettings = (client, path) => {
 /**
  * @param {unknown} client
  * @param {string} path
- * @returns {import('./clients/ioredis.js').RedisReading | undefined} `undefined`: not ours to read
+ * @returns {import('../clients/ioredis.js').RedisReading | undefined} `undefined`: not ours to read
  */
 export const redisSettings = (client, path) => {
 	if (isGenuineRedis(client)) return readRedis(client)

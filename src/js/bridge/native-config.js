@@ -1,15 +1,15 @@
 /**
  * The configuration of a `NativeWorker`: which part the engine does itself, and which goes through JavaScript.
  */
-import { isGenuineKafka, parseKafka, readKafka } from './clients/kafkajs.js'
-import { isObject, isPlain } from './clients/genuine.js'
-import { optionError } from './errors.js'
+import { isGenuineKafka, parseKafka, readKafka } from '../clients/kafkajs.js'
+import { isObject, isPlain } from '../clients/genuine.js'
+import { optionError } from '../errors.js'
 import { cassandraSettings, isEmbedded, isRedisSettings, redisSettings, warnOfDetour } from './native-connections.js'
-import { RedisCoordinationStore } from './redis-coordination-store.js'
+import { RedisCoordinationStore } from '../redis-coordination-store.js'
 
 /**
- * @typedef {import('./options.js').Settings} Settings
- * @typedef {import('./clients/kafkajs.js').TokenProvider} TokenProvider
+ * @typedef {import('../adapter/options.js').Settings} Settings
+ * @typedef {import('../clients/kafkajs.js').TokenProvider} TokenProvider
  * @typedef {{ kind: 'native' | 'js' | 'embedded' | 'none', [detail: string]: unknown }} Part
  *
  * Which members of the adapter a subclass or the user replaced.

@@ -2,8 +2,8 @@
  * Consumes and produces jobs through kafkajs-like objects: mocks, wrappers, and genuine clients whose settings the
  * native client cannot honour. Calls are those of the JavaScript package, in its order.
  */
-import { Code, KafkaAdapterError, messageOf } from './errors.js'
-import { decodeJob } from './job-message.js'
+import { Code, KafkaAdapterError, messageOf } from '../errors.js'
+import { decodeJob } from '../adapter/job-message.js'
 
 /**
  * @typedef {import('flowcraft').ILogger} ILogger
@@ -124,7 +124,7 @@ export class JsSource {
 	/**
 	 * @param {Delivery} delivery
 	 * @param {Uint8Array} value
-	 * @returns {Promise<import('./job-message.js').Received | undefined>} `undefined`: nobody can process it, it went to the dead letters
+	 * @returns {Promise<import('../adapter/job-message.js').Received | undefined>} `undefined`: nobody can process it, it went to the dead letters
 	 */
 	async #decode({ topic, partition, message }, value) {
 		try {

@@ -115,7 +115,7 @@ export function quiescentOutcome(state, context) {
 /**
  * What the engine gets.
  * @param {Outcome} outcome
- * @param {{ codec: import('./stored-values.js').ValueCodec, runtime: { serializer: import('./stored-values.js').Serializer } }} env
+ * @param {{ codec: import('../stores/stored-values.js').ValueCodec, runtime: { serializer: import('../stores/stored-values.js').Serializer } }} env
  * @param {import('./run-context.js').RunContext} context
  * @param {string} runId
  */
@@ -155,7 +155,7 @@ export function rejectedOutcome(error) {
  * @param {Outcome} outcome
  * @param {Record<string, any>} values
  * @param {string} runId
- * @param {import('./stored-values.js').Serializer} serializer
+ * @param {import('../stores/stored-values.js').Serializer} serializer
  */
 export function serializedPayload(outcome, values, runId, serializer) {
 	/** @type {Record<string, any>} */

@@ -1,17 +1,17 @@
 /**
  * The runs that are parked because nobody has their version of the blueprint, as the status table has them.
  */
-import { runPages } from './reconciler.js'
+import { runPages } from '../reconciler.js'
 
 /** Clocks of workers may be ahead of ours. */
 const AHEAD_MS = 86_400_000
 /** Rows that are read at once. */
 const AT_ONCE = 16
 
-/** @typedef {import('../../index.js').ParkedRun} ParkedRun */
+/** @typedef {import('../../../index.js').ParkedRun} ParkedRun */
 
 /**
- * @param {import('./status-table.js').StatusTable} statuses
+ * @param {import('../stores/status-table.js').StatusTable} statuses
  * @param {string} runId
  * @returns {Promise<ParkedRun[]>} none where it is parked no more
  */
@@ -24,7 +24,7 @@ const parkedRun = async (statuses, runId) => {
 }
 
 /**
- * @param {{ client: unknown, table: string, statuses: import('./status-table.js').StatusTable }} place
+ * @param {{ client: unknown, table: string, statuses: import('../stores/status-table.js').StatusTable }} place
  * @returns {Promise<ParkedRun[]>} the oldest first
  */
 export const listParkedRuns = async ({ client, table, statuses }) => {

@@ -55,7 +55,7 @@ export class RunContext extends TrackedAsyncContext {
 	#warn
 
 	/**
-	 * @param {import('./stored-values.js').ValueCodec} codec
+	 * @param {import('../stores/stored-values.js').ValueCodec} codec
 	 * @param {(key: string, error: any) => void} warn called once per key that cannot be stored
 	 */
 	constructor(codec, warn) {

@@ -1,10 +1,10 @@
 /**
  * The keys of a run whose table has a row per key: each call reads and writes the keys that it is about, and no others.
  */
-import { unwrap } from './errors.js'
+import { unwrap } from '../errors.js'
 
 /**
- * @typedef {import('./native.js').NativeCassandra} NativeCassandra
+ * @typedef {import('../native.js').NativeCassandra} NativeCassandra
  * @typedef {Record<string, unknown>} Document
  */
 

@@ -11,7 +11,7 @@
  * - Values pass as JSON text, as they do through the store: nobody gets an object that nodes hold.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { Code, KafkaAdapterError } from './errors.js'
+import { Code, KafkaAdapterError } from '../errors.js'
 
 /**
  * @typedef {import('./run-context.js').RunContext} RunContext
@@ -26,7 +26,7 @@ export class LiveRun {
 	#runId
 	#context
 	#isOpen
-	/** @type {import('./live-runs.js').LivePlace | undefined} */
+	/** @type {import('../stores/live-runs.js').LivePlace | undefined} */
 	#place
 	#hasBegun = false
 	#isClosed = false
@@ -123,7 +123,7 @@ export class LiveRun {
 		}
 	}
 
-	/** Lets others in this process find the run. @param {import('./live-runs.js').LivePlace | undefined} place */
+	/** Lets others in this process find the run. @param {import('../stores/live-runs.js').LivePlace | undefined} place */
 	enter(place) {
 		this.#place = place
 		place?.enter(this.#runId, this)

@@ -1,14 +1,14 @@
 /**
  * The option `webhooks` of `KafkaAdapter`.
  */
-import { isObject } from './clients/genuine.js'
-import { optionError } from './errors.js'
+import { isObject } from '../clients/genuine.js'
+import { optionError } from '../errors.js'
 
 /**
  * @typedef {object} WebhookSettings
  * @property {string} baseUrl without a slash at its end
  * @property {Uint8Array[]} secrets the first one makes tokens, all of them are accepted; empty with a store of the user's
- * @property {import('../../index.js').WebhookTokenStore | undefined} tokens
+ * @property {import('../../../index.js').WebhookTokenStore | undefined} tokens
  * @property {number} ttlMs
  * @property {number} maxBodyBytes
  */
@@ -55,7 +55,7 @@ const readSecrets = (secret) => {
 	return secret.map((one, at) => readSecret(one, `options.webhooks.secret[${at}]`))
 }
 
-/** @param {unknown} tokens @returns {import('../../index.js').WebhookTokenStore | undefined} */
+/** @param {unknown} tokens @returns {import('../../../index.js').WebhookTokenStore | undefined} */
 const readTokens = (tokens) => {
 	if (tokens === undefined) return undefined
 	const missing = STORE_METHODS.find((name) => !isObject(tokens) || typeof tokens[name] !== 'function')

@@ -1,14 +1,14 @@
 /**
  * One life of the engine in this process: from `start` to `stop`, with everything JavaScript keeps for it.
  */
-import { Code, KafkaAdapterError, messageOf, unwrap } from './errors.js'
-import { getNative } from './native.js'
-import { createSessions } from './sessions.js'
+import { Code, KafkaAdapterError, messageOf, unwrap } from '../errors.js'
+import { getNative } from '../native.js'
+import { createSessions } from '../bridge/sessions.js'
 
 /**
  * @typedef {import('flowcraft').ILogger} ILogger
- * @typedef {import('./native.js').BridgeEvent} BridgeEvent
- * @typedef {import('./native.js').NativeWorker} NativeWorker
+ * @typedef {import('../native.js').BridgeEvent} BridgeEvent
+ * @typedef {import('../native.js').NativeWorker} NativeWorker
  * @typedef {(op: string, argsJson: string) => Promise<string | null>} Ports
  *
  * @typedef {object} WorkerParts

@@ -6,9 +6,9 @@
  */
 import { executeBatch, processResults } from 'flowcraft'
 import { adoptRun, enterLoop, recordedResult } from './adoption.js'
-import { Code, KafkaAdapterError } from './errors.js'
+import { Code, KafkaAdapterError } from '../errors.js'
 import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
-import { isParkingTimer, parseCommand } from './command-messages.js'
+import { isParkingTimer, parseCommand } from '../adapter/command-messages.js'
 import { Freshness } from './freshness.js'
 import { LiveRun } from './live-run.js'
 import {
@@ -28,7 +28,7 @@ import { RunState, VisitState } from './run-state.js'
 import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { isSuccess, rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
-import { waitsForWebhook } from './webhook-nodes.js'
+import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
 import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
@@ -47,8 +47,8 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {import('flowcraft').ILogger} logger
  * @property {import('flowcraft').IEventBus | undefined} adapterBus
  * @property {import('flowcraft').IEventBus | undefined} contextBus absent when the user gave none: context writes then cost no event
- * @property {import('./live-runs.js').LivePlace | undefined} livePlace where others in this process find the open runs
- * @property {import('./stored-values.js').ValueCodec} codec
+ * @property {import('../stores/live-runs.js').LivePlace | undefined} livePlace where others in this process find the open runs
+ * @property {import('../stores/stored-values.js').ValueCodec} codec
  * @property {any} services
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
@@ -503,7 +503,7 @@ export class RunSession {
 		return false
 	}
 
-	/** The first command for the visit of a wait counts. @param {import('./command-messages.js').RunCommand} command */
+	/** The first command for the visit of a wait counts. @param {import('../adapter/command-messages.js').RunCommand} command */
 	#isEffective(command) {
 		const { id, kind, nodeId = this.#waits.first ?? ANY, wave, at } = command
 		// What brought a parked run back is answered by the step that records it. Any other run is not parked.

@@ -5,7 +5,7 @@
  * run on, but its signal is aborted, and what it would still write is refused.
  */
 import { isNodeClass } from 'flowcraft'
-import { Code, KafkaAdapterError } from './errors.js'
+import { Code, KafkaAdapterError } from '../errors.js'
 
 /** What timers of Node can hold, about 25 days; a longer limit is none. */
 const LONGEST_MS = 2 ** 31 - 1

@@ -4,10 +4,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
-import { CONSISTENCIES } from './clients/cassandra-driver.js'
-import { isObject, isPlain } from './clients/genuine.js'
-import { optionError } from './errors.js'
-import { readWebhooks } from './webhook-options.js'
+import { CONSISTENCIES } from '../clients/cassandra-driver.js'
+import { isObject, isPlain } from '../clients/genuine.js'
+import { optionError } from '../errors.js'
+import { readWebhooks } from '../webhooks/webhook-options.js'
 
 /**
  * Bounds of one worker; at a bound it pauses partitions and goes on when there is room.
@@ -44,7 +44,7 @@ import { readWebhooks } from './webhook-options.js'
  * @property {number} revokeGraceMs
  * @property {number} maxStallMs
  * @property {number} poisonOpenings
- * @property {import('./webhook-options.js').WebhookSettings | undefined} webhooks
+ * @property {import('../webhooks/webhook-options.js').WebhookSettings | undefined} webhooks
  */
 
 /**

@@ -2,8 +2,8 @@
  * Which nodes of a stored run are due, so that a message for each of them lets the run go on.
  */
 import { GraphTraverser, sanitizeBlueprint } from 'flowcraft'
-import { asEngine, RESERVED_KEY } from './cassandra-context.js'
-import { isObject } from './clients/genuine.js'
+import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
+import { isObject } from '../clients/genuine.js'
 
 /**
  * @typedef {import('flowcraft').WorkflowBlueprint} Blueprint
@@ -15,8 +15,8 @@ import { isObject } from './clients/genuine.js'
  * @property {(id: string) => Blueprint | undefined} blueprint
  * @property {Partial<import('flowcraft').ICoordinationStore> | undefined} store
  * @property {import('flowcraft').ILogger} logger
- * @property {import('./js-ports.js').Hooks['createContext']} createContext
- * @property {import('./js-ports.js').Hooks['enqueueJob']} enqueueJob
+ * @property {import('../bridge/js-ports.js').Hooks['createContext']} createContext
+ * @property {import('../bridge/js-ports.js').Hooks['enqueueJob']} enqueueJob
  * @property {(runId: string) => Promise<string | undefined>} statusOf
  */
 

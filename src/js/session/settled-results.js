@@ -4,7 +4,7 @@
 import { isCancellation, recordError, reviveOriginal } from './outcome.js'
 
 /** @typedef {{ status: 'fulfilled', value: any } | { status: 'rejected', reason: any }} Settled */
-/** @typedef {import('./stored-values.js').ValueCodec} ValueCodec */
+/** @typedef {import('../stores/stored-values.js').ValueCodec} ValueCodec */
 
 /** @param {string} nodeId @param {any} error @returns {Settled} */
 export function rejected(nodeId, error) {

@@ -6,11 +6,11 @@
  * decides (webhooks.js): a wait that has its answer takes no other.
  */
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
-import { messageOf } from './errors.js'
+import { messageOf } from '../errors.js'
 
 /**
- * @typedef {import('../../index.js').WebhookWait} WebhookWait
- * @typedef {import('../../index.js').WebhookTokenStore} WebhookTokenStore
+ * @typedef {import('../../../index.js').WebhookWait} WebhookWait
+ * @typedef {import('../../../index.js').WebhookTokenStore} WebhookTokenStore
  */
 
 const CIPHER = 'aes-256-gcm'

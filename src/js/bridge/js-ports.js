@@ -1,9 +1,9 @@
 /**
  * Answers the engine's requests (docs/bridge.md, kind 7) through the user's objects and overridden hooks.
  */
-import { asEngine, RESERVED_KEY } from './cassandra-context.js'
-import { Code, KafkaAdapterError } from './errors.js'
-import { isObject } from './clients/genuine.js'
+import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
+import { Code, KafkaAdapterError } from '../errors.js'
+import { isObject } from '../clients/genuine.js'
 
 /**
  * @typedef {import('flowcraft').IAsyncContext<Record<string, any>>} RunContext
@@ -23,7 +23,7 @@ import { isObject } from './clients/genuine.js'
  * @property {Hooks} hooks
  * @property {() => import('flowcraft').ICoordinationStore} store
  * @property {import('./js-source.js').JsSource | undefined} source
- * @property {() => import('./clients/kafkajs.js').TokenProvider | undefined} token
+ * @property {() => import('../clients/kafkajs.js').TokenProvider | undefined} token
  *
  * @typedef {Record<string, any>} Args
  * @typedef {(args: Args) => unknown} Operation
@@ -78,7 +78,7 @@ const claims = (token) => {
 	}
 }
 
-/** @param {import('./clients/kafkajs.js').TokenProvider | undefined} provide */
+/** @param {import('../clients/kafkajs.js').TokenProvider | undefined} provide */
 const fetchToken = async (provide) => {
 	if (!provide) throw new KafkaAdapterError(Code.Internal, 'no token provider: the settings name none')
 	const { value, extensions } = await provide()

@@ -3,16 +3,16 @@
  *
  * Nothing here throws: what goes wrong is told to the engine, or logged.
  */
-import { withTimeouts } from './attempt-limits.js'
-import { createBlueprintCatalog } from './blueprint-catalog.js'
-import { openRun } from './opening.js'
-import { messageOf } from './outcome.js'
-import { ParkedSession } from './parked-session.js'
-import { Permits } from './permits.js'
-import { RunContext } from './run-context.js'
-import { RunSession } from './run-session.js'
-import { codecOf } from './stored-values.js'
-import { RegisteredVersions } from './versions.js'
+import { withTimeouts } from '../session/attempt-limits.js'
+import { createBlueprintCatalog } from '../session/blueprint-catalog.js'
+import { openRun } from '../session/opening.js'
+import { messageOf } from '../session/outcome.js'
+import { ParkedSession } from '../session/parked-session.js'
+import { Permits } from '../session/permits.js'
+import { RunContext } from '../session/run-context.js'
+import { RunSession } from '../session/run-session.js'
+import { codecOf } from '../stores/stored-values.js'
+import { RegisteredVersions } from '../session/versions.js'
 
 const OPEN = 1
 const DURABLE = 2
@@ -43,12 +43,12 @@ const PULSE = 20
 /**
  * @param {object} parts
  * @param {import('flowcraft').FlowRuntime<any, any>} parts.runtime
- * @param {import('./run-session.js').NativeSteps} parts.native
+ * @param {import('../session/run-session.js').NativeSteps} parts.native
  * @param {SessionOptions} [parts.options]
  * @param {import('flowcraft').ILogger} parts.logger
  * @param {import('flowcraft').IEventBus} [parts.adapterBus] gets `job:*`
  * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
- * @param {import('./live-runs.js').LivePlace} [parts.livePlace] absent where the state of runs is kept by a subclass
+ * @param {import('../stores/live-runs.js').LivePlace} [parts.livePlace] absent where the state of runs is kept by a subclass
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
 export function createSessions({
@@ -74,7 +74,7 @@ export function createSessions({
 	const permits = new Permits(options.maxConcurrentJobs ?? 256)
 	const codec = codecOf(runtime)
 	const { eventBus, serializer, evaluator, middleware, dependencies } = runtime
-	/** @type {import('./run-session.js').SessionEnvironment} */
+	/** @type {import('../session/run-session.js').SessionEnvironment} */
 	const env = {
 		runtime,
 		native,

@@ -1,8 +1,8 @@
 /**
  * Job messages as they lie on the topic: `{"runId","blueprintId","nodeId"}`.
  */
-import { Code, KafkaAdapterError } from './errors.js'
-import { isObject } from './clients/genuine.js'
+import { Code, KafkaAdapterError } from '../errors.js'
+import { isObject } from '../clients/genuine.js'
 
 /**
  * @typedef {import('flowcraft').JobPayload} JobPayload

@@ -1,18 +1,18 @@
 /**
  * The life of an adapter: starting, consuming and stopping, with one engine at a time.
  */
-import { isGenuineKafka } from './clients/kafkajs.js'
-import { createPorts } from './js-ports.js'
-import { JsSource } from './js-source.js'
-import { livePlace } from './live-runs.js'
-import { buildConfig, isKafkaLike } from './native-config.js'
-import { inTurn, seen, settledOr, within } from './promises.js'
+import { isGenuineKafka } from '../clients/kafkajs.js'
+import { createPorts } from '../bridge/js-ports.js'
+import { JsSource } from '../bridge/js-source.js'
+import { livePlace } from '../stores/live-runs.js'
+import { buildConfig, isKafkaLike } from '../bridge/native-config.js'
+import { inTurn, seen, settledOr, within } from '../promises.js'
 import { Worker } from './worker.js'
 
 /**
  * @typedef {import('flowcraft').JobPayload} JobPayload
- * @typedef {import('./js-source.js').JobHandler} JobHandler
- * @typedef {import('../../index.js').WorkerHealth} WorkerHealth
+ * @typedef {import('../bridge/js-source.js').JobHandler} JobHandler
+ * @typedef {import('../../../index.js').WorkerHealth} WorkerHealth
  *
  * What the life cycle needs of its adapter. Functions where users and tests replace members at any time.
  * @typedef {object} Host
@@ -21,10 +21,10 @@ import { Worker } from './worker.js'
  * @property {import('flowcraft').IEventBus | undefined} adapterBus
  * @property {() => import('flowcraft').ILogger} logger
  * @property {() => import('flowcraft').ICoordinationStore} store
- * @property {() => import('./js-source.js').Ends} ends
- * @property {() => import('./native-config.js').Overrides} overrides
+ * @property {() => import('../bridge/js-source.js').Ends} ends
+ * @property {() => import('../bridge/native-config.js').Overrides} overrides
  * @property {() => { onJobStart?: Function, isReadyForFanIn?: Function }} sessionHooks
- * @property {Omit<import('./js-ports.js').Hooks, 'handle'>} hooks
+ * @property {Omit<import('../bridge/js-ports.js').Hooks, 'handle'>} hooks
  * @property {(job: JobPayload) => Promise<void>} handleJob
  * @property {(handler: JobHandler) => unknown} processJobs
  * @property {() => boolean} waitsForWebhooks

@@ -6,7 +6,7 @@ import { unlessEmpty } from './checkpoint.js'
 /** So many are remembered: repeats come soon, as redeliveries or as second clicks. */
 const REMEMBERED = 64
 
-/** @typedef {{ token: number, command: import('./command-messages.js').RunCommand }} Received */
+/** @typedef {{ token: number, command: import('../adapter/command-messages.js').RunCommand }} Received */
 
 export class RunCommands {
 	/** @type {Received[]} */

@@ -4,7 +4,7 @@
  * complete. What comes for it meanwhile is kept in its checkpoint (docs/checkpoint.md, `parked`).
  */
 import { CHECKPOINT_VERSION, formatCheckpoint, unlessEmpty } from './checkpoint.js'
-import { isParkingTimer, parseCommand } from './command-messages.js'
+import { isParkingTimer, parseCommand } from '../adapter/command-messages.js'
 import { cancelledOutcome, messageOf, outcomeText } from './outcome.js'
 import { versionKey } from './versions.js'
 
@@ -92,7 +92,7 @@ export class ParkedSession {
 		}
 	}
 
-	/** A timer of an earlier parking says nothing about this one. @param {import('./command-messages.js').RunCommand} command */
+	/** A timer of an earlier parking says nothing about this one. @param {import('../adapter/command-messages.js').RunCommand} command */
 	#isOurs({ nodeId, at }) {
 		const parked = this.#found.checkpoint?.parked
 		return at === parked?.at && nodeId === versionKey(this.#found.blueprintId, this.#found.checkpoint?.version ?? null)
