@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Partitioners } from 'kafkajs'
 import { KafkaAdapter } from '../../src/js/index.js'
-import { openCluster, recorder } from '../support/cluster.mjs'
+import { openCluster, recorder, until } from '../support/cluster.mjs'
 import { ROUNDS, blueprints, registryOf } from '../support/takeover-flows.mjs'
 
 const PARTITIONS = 300
@@ -51,14 +51,20 @@ async function startTheirs({ topic, group, tables }) {
 	const child = fork(MAIN, [JSON.stringify({ topic, group, tables })], {
 		stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
 	})
+	/** @type {any[]} */
+	const said = []
+	child.on('message', (message) => said.push(message))
 	/** @param {string} type @returns {Promise<any>} */
-	const says = async (type) => {
-		for (;;) {
-			const [message] = await once(child, 'message')
-			if (message.type === type) return message
-		}
-	}
-	await says('joined')
+	const says = (type) =>
+		until(
+			`the workers of 1.4.4 say ${type}`,
+			() => {
+				if (child.exitCode !== null) throw new Error(`the workers of 1.4.4 ended by ${child.exitCode}`)
+				const at = said.findIndex((message) => message.type === type)
+				return at < 0 ? undefined : said.splice(at, 1)[0]
+			},
+			{ timeoutMs: 90_000 },
+		)
 	return { child, says }
 }
 
@@ -73,6 +79,8 @@ test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to
 	const place = await cluster.place({ name: 'takeover', partitions: PARTITIONS, schema: 'full' })
 	const ids = idsOf(place.topic)
 	const { child, says } = await startTheirs(place)
+	/** Where each partition is committed. @type {number[]} */
+	const offsets = Array(PARTITIONS).fill(0)
 	let next = 0
 
 	/** @param {{ blueprintId: string, cut: number | null }[]} runs */
@@ -87,18 +95,19 @@ test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to
 		assert.ok(next <= PARTITIONS, `${next} runs need more partitions`)
 		child.send({ plans })
 		await says('ready')
-		const quiet = says('quiet')
 		await Promise.all(
 			plans.map(({ runId, blueprintId }) =>
 				place.writeContext(runId, JSON.stringify({ mine: 1, again: true, blueprintId, blueprintVersion: null })),
 			),
 		)
 		await place.send(plans.map(({ runId, blueprintId }) => ({ runId, blueprintId, nodeId: 'a' })))
-		const { calls } = await quiet
-		return plans.map((plan, at) => ({ ...plan, calls: calls[at] }))
+		const { left } = await says('quiet')
+		for (const [at, { partition }] of plans.entries()) offsets[partition] = left[at].offset
+		return plans.map((plan, at) => ({ ...plan, calls: left[at].calls }))
 	}
 
 	try {
+		await says('joined')
 		const whole = await begin(Object.keys(ENDS).map((blueprintId) => ({ blueprintId, cut: null })))
 		const cuts = whole.flatMap(({ blueprintId, calls }) =>
 			Array.from({ length: calls }, (_, cut) => ({ blueprintId, cut })),
@@ -107,6 +116,7 @@ test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to
 		t.diagnostic(whole.map(({ blueprintId, calls }) => `${blueprintId}: ${calls}`).join(', '))
 		child.kill('SIGKILL')
 		await once(child, 'exit')
+		await place.commit(offsets)
 		await endThem(place, runs)
 	} finally {
 		child.kill('SIGKILL')

@@ -22,6 +22,7 @@ export function flows(journal, { nodeMs, ...parameters }) {
 	const begin = async (/** @type {any} */ { dependencies, params }) => {
 		journal('begin', dependencies.runtime.executionId, params.name)
 		await sleep(nodeMs)
+		journal('end', dependencies.runtime.executionId, params.name)
 	}
 	return { ...runtimeOptions(0, { begin }), blueprints: registered(blueprintsOf(parameters)) }
 }

@@ -365,6 +365,13 @@ async function makePlace(cluster, { schema = DEFAULT_SCHEMA, partitions = 4, tab
 				{ ...options, everyMs: 100, describe: () => last },
 			)
 		},
+		/** What a group without members has committed. @param {number[]} offsets by partition */
+		commit: (offsets) =>
+			admin.setOffsets({
+				groupId: group,
+				topic,
+				partitions: offsets.map((offset, partition) => ({ partition, offset: String(offset) })),
+			}),
 		/** Another topic and group over the same tables: schema changes take a second each. */
 		sibling: (/** @type {PlaceOptions} */ more = {}) =>
 			makePlace(cluster, { schema, partitions, name, tables: names, ...more }),
@@ -418,7 +425,8 @@ function statusRow(row) {
 }
 
 /**
- * Creates topics. kafkajs' own `waitForLeaders` rejects where the broker it asks has not heard of them yet.
+ * Creates topics. kafkajs' own `waitForLeaders` rejects where the broker it asks has not heard of them yet. A leader that does not know
+ * yet that it is one refuses its part of a request, and kafkajs sends the other parts a second time: so each is asked for its offsets.
  *
  * @param {import('kafkajs').Admin} admin
  * @param {{ topic: string, numPartitions: number }[]} topics
@@ -428,7 +436,9 @@ async function makeTopics(admin, topics) {
 	const names = topics.map(({ topic }) => topic)
 	const haveLeaders = async () => {
 		const { topics: found } = await admin.fetchTopicMetadata({ topics: names })
-		return found.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0))
+		if (!found.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0))) return false
+		const offsets = await Promise.all(names.map((name) => admin.fetchTopicOffsets(name)))
+		return offsets.every((some, at) => some.length === topics[at].numPartitions)
 	}
 	await until(`${names} have leaders`, () => haveLeaders().catch(() => false))
 }

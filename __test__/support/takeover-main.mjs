@@ -1,7 +1,10 @@
 /**
  * Workers of npm's 1.4.4, one for each run and partition, that stop for good after so many calls to the services. In one
- * process, over one group member: what they leave behind is what a killed process leaves, offsets included, since nothing of a stopped
- * one reaches the services any more. Driven by messages of its parent, which kills it at the end.
+ * process: what they leave behind is what a killed process leaves, since nothing of a stopped one reaches the services any more. Driven by
+ * messages of its parent, which kills it at the end.
+ *
+ * The messages come by a consumer of another group, and the parent commits the offsets that it is told: a member of the group itself
+ * loses its place on a busy machine, or keeps it for long after its end.
  *
  * A call is a statement, a command of the coordination store, a message that is sent, or the end of a job before its offset is committed.
  */
@@ -13,10 +16,10 @@ import { blueprints, registryOf } from './takeover-flows.mjs'
 
 const { topic, group, tables } = JSON.parse(process.argv[2])
 const cluster = await openCluster()
-const consumer = cluster.kafka.consumer({ groupId: group, sessionTimeout: 2_000, heartbeatInterval: 250 })
+const consumer = cluster.kafka.consumer({ groupId: `${group}-before` })
 const never = () => new Promise(() => {})
 
-/** @typedef {{ calls: number, cut: number, open: number, stopped: boolean, handle: (message: any) => Promise<void> }} Life */
+/** @typedef {{ calls: number, cut: number, open: number, offset: number, stopped: boolean, handle: (message: any) => Promise<void> }} Life */
 /** @type {Map<number, Life>} by partition */
 const lives = new Map()
 
@@ -39,7 +42,7 @@ const counting = (life, target, names) =>
 /** @param {{ partition: number, cut: number | null, open: number }} plan */
 async function begin({ partition, cut, open }) {
 	/** @type {Life} */
-	const life = { calls: 0, cut: cut ?? Infinity, open, stopped: false, handle: never }
+	const life = { calls: 0, cut: cut ?? Infinity, open, offset: 0, stopped: false, handle: never }
 	lives.set(partition, life)
 	const send = (/** @type {any} */ batch) =>
 		counted(life, async () => {
@@ -77,27 +80,32 @@ async function begin({ partition, cut, open }) {
 
 /** @type {Map<number, Promise<void>>} The jobs of a partition, one after the other. */
 const queues = new Map()
+/** @type {Map<number, number>} Offset of the next message, by partition: what is fetched again is not a message of its own. */
+const next = new Map()
 
 /** @param {import('kafkajs').EachMessagePayload} payload */
 async function handle({ partition, message }) {
 	const life = /** @type {Life} */ (lives.get(partition))
 	await life.handle({ topic, partition, message })
 	await counted(life, async () => {})
-	await consumer.commitOffsets([{ topic, partition, offset: String(Number(message.offset) + 1) }])
+	life.offset = Number(message.offset) + 1
 	life.open--
 }
 
 await consumer.connect()
-await consumer.subscribe({ topic, fromBeginning: false })
+await consumer.subscribe({ topic, fromBeginning: true })
 consumer.on(consumer.events.GROUP_JOIN, () => process.send?.({ type: 'joined' }))
 await consumer.run({
 	autoCommit: false,
 	partitionsConsumedConcurrently: 8,
 	// A stopped worker must not keep the member from fetching for the others.
 	eachMessage: async (payload) => {
-		const before = queues.get(payload.partition) ?? Promise.resolve()
+		const { partition, message } = payload
+		if (Number(message.offset) < (next.get(partition) ?? 0)) return
+		next.set(partition, Number(message.offset) + 1)
+		const before = queues.get(partition) ?? Promise.resolve()
 		queues.set(
-			payload.partition,
+			partition,
 			before.then(() => handle(payload)),
 		)
 	},
@@ -107,7 +115,7 @@ process.on('message', async (/** @type {any} */ { plans }) => {
 	for (const plan of plans) await begin(plan)
 	process.send?.({ type: 'ready' })
 	const mine = plans.map((/** @type {any} */ { partition }) => /** @type {Life} */ (lives.get(partition)))
-	while (!mine.every((/** @type {Life} */ { stopped, open }) => stopped || open === 0)) await sleep(20)
-	process.send?.({ type: 'quiet', calls: mine.map((/** @type {Life} */ { calls }) => calls) })
+	while (!mine.every((/** @type {Life} */ { stopped, open }) => stopped || open <= 0)) await sleep(20)
+	process.send?.({ type: 'quiet', left: mine.map((/** @type {Life} */ { calls, offset }) => ({ calls, offset })) })
 })
 process.on('disconnect', () => process.exit(3))
