@@ -235,15 +235,15 @@ test('G12: a message for a recorded node finds its successors without running it
 	assert.equal(ran.length, 3)
 })
 
-/** @param {Record<string, any>} row what workers of 1.4.4 have left @param {string} nodeId of the message */
-async function routed(row, nodeId) {
+/** @param {Record<string, any>} row what workers of 1.4.4 have left @param {string[]} nodeIds of the messages */
+async function routed(row, ...nodeIds) {
 	/** @type {string[]} */
 	const ran = []
 	const note = (/** @type {any} */ { params }) => (ran.push(params.id), { output: params.id, action: params.action })
 	const named = (/** @type {string} */ id, action = undefined) => ({ id, uses: 'note', params: { id, action } })
 	const blueprint = {
 		id: 'bp',
-		nodes: [named('a', 'right'), named('b'), named('left'), named('right'), named('z')],
+		nodes: [named('a', 'right'), named('b'), named('left'), named('right'), named('z'), named('apart')],
 		edges: [
 			{ ...edge('a>left'), action: 'left' },
 			{ ...edge('a>right'), action: 'right' },
@@ -251,12 +251,12 @@ async function routed(row, nodeId) {
 			edge('b>left'),
 		],
 	}
-	const engine = startWorker({
-		registry: { note: async (/** @type {any} */ context) => note(context) },
-		blueprints: { bp: blueprint },
-	})
+	const engine = startWorker(
+		{ registry: { note: async (/** @type {any} */ context) => note(context) }, blueprints: { bp: blueprint } },
+		{ sessions: { maxConcurrentJobs: 1 } },
+	)
 	engine.seed('r', { blueprintId: 'bp', blueprintVersion: null, '_outputs.a': 'a', ...row })
-	engine.send('r', 'bp', nodeId)
+	for (const nodeId of nodeIds) engine.send('r', 'bp', nodeId)
 	assert.equal((await engine.result('r')).status, 'completed')
 	return ran
 }
@@ -270,6 +270,11 @@ test('G12: a recorded node whose action nothing tells runs again', async () => {
 	assert.deepEqual(await routed({}, 'a'), ['a', 'right'])
 	// Somebody else may have written that one.
 	assert.deepEqual(await routed({ '_inputs.left': 'b', '_outputs.b': 'b' }, 'a'), ['a', 'right'])
+})
+
+test('G12: a recorded node runs again when the row tells its action no more by the time it starts', async () => {
+	const ran = await routed({ '_inputs.left': 'a' }, 'b', 'apart', 'a')
+	assert.deepEqual(ran.slice(0, 3), ['b', 'apart', 'a'])
 })
 
 test('G12: the controller of a loop runs again, since the context alone decides', async () => {

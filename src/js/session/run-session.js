@@ -308,7 +308,7 @@ export class RunSession {
 		const state = new VisitState(this.state, visit.context)
 		let settled
 		try {
-			settled = visit.replay ? this.#replayed(visit) : await this.#execute(visit, state)
+			settled = this.#replayed(visit) ?? (await this.#execute(visit, state))
 		} catch (error) {
 			settled = rejected(visit.nodeId, error)
 		}
@@ -372,10 +372,16 @@ export class RunSession {
 		return /** @type {Settled} */ (settled)
 	}
 
-	/** @param {Visit} visit */
-	#replayed({ nodeId }) {
-		const output = this.#context.read(`_outputs.${nodeId}`)
-		return succeeded(nodeId, recordedResult(this.graph, this.#context, nodeId) ?? { output })
+	/**
+	 * What other workers have recorded of a node. When another branch has written since, the row may not tell its action any more: then it
+	 * runs again.
+	 *
+	 * @param {Visit} visit
+	 * @returns {Settled | undefined}
+	 */
+	#replayed({ nodeId, replay }) {
+		const recorded = replay ? recordedResult(this.graph, this.#context, nodeId) : undefined
+		return recorded && succeeded(nodeId, recorded)
 	}
 
 	// Processing, one result at a time.
