@@ -3,6 +3,7 @@
 //! Each folder names its driver crate and nobody else does. Everything a driver reports is turned
 //! into a [`FlowError`](crate::kernel::error::FlowError) at the edge of its folder.
 
+pub mod clock;
 pub mod js;
 pub mod schema_plan;
 pub mod secret;
@@ -21,17 +22,9 @@ pub mod kafka;
 pub mod redis;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Locks, also after a holder panicked: every critical section here leaves its data consistent
 /// at each step, so the data is fit for use.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The wall clock, microseconds since the epoch, for writes that no worker's clock governs.
-#[cfg(any(feature = "cassandra", feature = "embedded"))]
-pub(crate) fn wall_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Ports;
+use super::event::Event;
 use super::health::Board;
 use super::leases::{LeaseTable, Permission};
-use super::worker::Event;
 use crate::kernel::error::FlowError;
 use crate::kernel::retry::Backoff;
 use crate::kernel::timer::Timer;

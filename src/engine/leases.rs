@@ -9,13 +9,13 @@ use tokio::task::JoinHandle;
 
 use super::Ports;
 use super::Settings;
+use super::event::Event;
 use super::health::Board;
-use super::worker::Event;
 use crate::kernel::error::FlowError;
 use crate::kernel::lease::{Bid, Bidder, Lease, LeaseRow, Standing, Window, given_back, lease_key};
+use crate::kernel::time::MICROS_PER_MS;
 use crate::ports::{Clock, Coordination, LeaseStore, LogLevel};
 
-const MICROS_PER_MS: i64 = 1_000;
 /// A swap that fails for a row that has changed since is tried again at once, so often.
 const SWAPS: usize = 3;
 
@@ -33,7 +33,7 @@ pub(super) enum Permission {
 type Tenure = (LeaseRow, Window);
 
 #[derive(Clone)]
-struct Held {
+pub(super) struct Held {
     lease: Lease,
     // `None` for a key in the coordination store.
     tenure: Option<Tenure>,
@@ -91,7 +91,7 @@ impl LeaseKeeper {
 
     /// Asks for a partition's lease; [`Event::Leased`] follows.
     pub(super) fn acquire(&mut self, partition: i32) {
-        self.cancel(partition);
+        self.release(partition);
         self.last_turn += 1;
         let turn = self.last_turn;
         self.turns.insert(partition, turn);
@@ -121,17 +121,13 @@ impl LeaseKeeper {
         format!("{} ({})", self.settings.group, self.settings.worker_id)
     }
 
-    /// Stops renewing without giving the lease back.
-    pub(super) fn cancel(&mut self, partition: i32) {
-        self.release(partition);
-    }
-
     /// Whether an event of a lease is about the present assignment of its partition.
     pub(super) fn is_current(&self, partition: i32, turn: u64) -> bool {
         self.turns.get(&partition) == Some(&turn)
     }
 
-    fn release(&mut self, partition: i32) -> Option<Held> {
+    /// Stops renewing, without giving the lease back.
+    pub(super) fn release(&mut self, partition: i32) -> Option<Held> {
         self.turns.remove(&partition);
         if let Some(task) = self.tasks.remove(&partition) {
             task.abort();

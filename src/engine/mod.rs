@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `worker` | the control loop that owns the kernel's machine |
+//! | `event` | all that reaches the loop |
 //! | `io` | loads, writes, sends: each with its retries, each checked against the lease |
 //! | `openings` | counts openings of runs in the coordination store |
 //! | `publish` | status rows, also where the store refuses them |
@@ -11,9 +12,8 @@
 //! | `start_limit` | the time a start may take |
 //! | `shutdown` | the ordered stop with deadlines |
 //! | `health` | what `health()` answers |
-//! | `clock` | the system's clocks |
 
-mod clock;
+mod event;
 mod health;
 mod io;
 mod leases;
@@ -27,11 +27,11 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use clock::SystemClock;
+pub use event::Command;
 pub use health::Health;
 pub use shutdown::Report;
 pub use start_limit::StartLimit;
-pub use worker::{Command, Commands, Engine, start};
+pub use worker::{Commands, Engine, start};
 
 use crate::kernel::machine;
 use crate::ports::{Clock, ContextStore, Coordination, Executor, Host, JobSink, JobSource, LeaseStore, StatusStore, TimerStore};

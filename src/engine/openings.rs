@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::event::Event;
 use super::io::Io;
-use super::worker::{Event, Worker};
+use super::worker::Worker;
 use crate::kernel::error::FlowError;
 
 /// How long a count is kept, in seconds. A run that is tried less often than daily is left alone.

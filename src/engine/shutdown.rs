@@ -8,7 +8,8 @@ use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
-use super::worker::{Event, Worker, set_state};
+use super::event::Event;
+use super::worker::{Worker, set_state};
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::time::Moment;
 use crate::ports::{LogLevel, SourceEvent};

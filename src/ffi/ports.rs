@@ -10,11 +10,12 @@ use super::config::{CoordinationConfig, KafkaConfig, TableConfig, Way, WorkerCon
 use super::token::JsTokens;
 use crate::backends::bystander::Bystander;
 use crate::backends::cassandra;
+use crate::backends::clock::SystemClock;
 use crate::backends::embedded::Cluster;
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
 use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
-use crate::engine::{Ports, StartLimit, SystemClock};
+use crate::engine::{Ports, StartLimit};
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextStore, Coordination, DeadLetter, JobSink, JobSource, LeaseStore, LogLevel, OutboundJob, SendDone, StatusStore, TimerStore};
 

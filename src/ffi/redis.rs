@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::outcome::Outcome;
 use super::runtime::promise;
+use crate::backends::clock::SystemClock;
 use crate::backends::embedded::Cluster;
 use crate::backends::redis::{RedisCoordination, RedisSettings};
-use crate::engine::SystemClock;
 use crate::kernel::error::FlowError;
 use crate::ports::Coordination;
 

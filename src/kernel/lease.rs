@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use super::time::Moment;
+use super::time::{MICROS_PER_MS, Moment};
 
-const MICROS_PER_MS: i64 = 1_000;
 const LEAST_WINDOW_MS: i64 = 1_000;
 
 /// The key of a partition's lease.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Microseconds in a millisecond: write times are microseconds, due and lease times are milliseconds.
+pub const MICROS_PER_MS: i64 = 1_000;
+
 /// Time since an arbitrary start, on a clock that goes on while the machine is suspended
 /// (`CLOCK_BOOTTIME` on Linux): leases are judged by it (G8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

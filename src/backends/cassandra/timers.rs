@@ -12,12 +12,12 @@ use scylla::value::CqlTimestamp;
 use super::schema::TableName;
 use super::session::SharedSession;
 use super::{errors, statements};
-use crate::backends::wall_micros;
+use crate::backends::clock::wall_micros;
 use crate::kernel::error::FlowError;
+use crate::kernel::time::MICROS_PER_MS;
 use crate::kernel::timer::{PARKED_BUCKET, Timer, bucket_of};
 use crate::ports::TimerStore;
 
-const MICROS_PER_MS: i64 = 1_000;
 /// The bucket of the cursor row; its `visit` is the hour.
 const CURSOR_BUCKET: i64 = -1;
 /// A full hour behind, so that clocks may differ by as much.

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::Cluster;
+use crate::backends::clock::wall_micros;
 use crate::backends::schema_plan::{Ensured, Layout, SchemaPlan};
 use crate::backends::tables::{StalledPage, StatusSeen, Tables};
-use crate::backends::wall_micros;
 use crate::kernel::document::Entry;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};

@@ -30,7 +30,7 @@ use super::error::FlowError;
 use super::lease::Window;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
-use super::time::Moment;
+use super::time::{MICROS_PER_MS, Moment};
 use super::timer::{Alarm, Parking, Timer};
 use super::timestamps::WriteClock;
 
@@ -103,6 +103,14 @@ pub struct Now {
     pub moment: Moment,
     /// Wall clock, microseconds since the epoch.
     pub wall_micros: i64,
+}
+
+impl Now {
+    /// Wall clock, milliseconds since the epoch, as timers are due.
+    #[must_use]
+    pub const fn wall_ms(self) -> i64 {
+        self.wall_micros.div_euclid(MICROS_PER_MS)
+    }
 }
 
 /// A message that something depends on.

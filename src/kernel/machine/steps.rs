@@ -13,7 +13,7 @@ impl Machine {
         let Some(run) = self.runs.get_mut(&handle).filter(|run| run.phase == Phase::Open) else { return };
         let before = run.document.bytes();
         let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && step.outcome.is_some();
-        let now_ms = now.wall_micros.div_euclid(1_000);
+        let now_ms = now.wall_ms();
         for (key, raw) in &step.changes {
             run.document.apply(key.clone(), raw.clone());
         }

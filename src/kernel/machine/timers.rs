@@ -95,7 +95,7 @@ impl Machine {
         if !self.config.timers {
             return;
         }
-        let now_ms = now.wall_micros.div_euclid(1_000);
+        let now_ms = now.wall_ms();
         let mut due = Vec::new();
         for (number, partition) in self.partitions.iter_mut().filter(|(_, partition)| partition.state == PartitionState::Active) {
             let timers = &mut partition.timers;

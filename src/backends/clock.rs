@@ -1,3 +1,5 @@
+//! The clocks of this machine.
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::kernel::time::Moment;
@@ -13,9 +15,14 @@ impl Clock for SystemClock {
     }
 
     fn wall_micros(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        wall_micros()
     }
+}
+
+/// The wall clock, microseconds since the epoch.
+pub(crate) fn wall_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 // CLOCK_BOOTTIME counts suspended time; CLOCK_MONOTONIC does not, and a lease must not survive a nap.
