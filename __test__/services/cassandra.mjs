@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { java, jvmFlags } from './java.mjs'
 import { probeCassandra } from './probe.mjs'
+import { KEYSTORE_PASSWORD } from './tls.mjs'
 
 /** @type {import('./service.mjs').Recipe} */
 export const cassandra = {
@@ -12,8 +13,8 @@ export const cassandra = {
 	stopTimeoutMs: 20_000,
 	probe: probeCassandra,
 
-	async prepare({ dir, ports }) {
-		await writeFile(join(dir, 'cassandra.yaml'), cassandraYaml(join(dir, 'data'), ports))
+	async prepare({ dir, ports, tls }) {
+		await writeFile(join(dir, 'cassandra.yaml'), cassandraYaml(join(dir, 'data'), ports, tls))
 		await writeFile(join(dir, 'logback.xml'), LOGBACK)
 	},
 
@@ -33,6 +34,8 @@ export const cassandra = {
 				// One node has nobody to wait for.
 				'-Dcassandra.skip_wait_for_gossip_to_settle=0',
 				'-Dcassandra.ring_delay_ms=100',
+				// The default account is there at once, where accounts are asked for.
+				'-Dcassandra.superuser_setup_delay_ms=0',
 				'-cp',
 				`${dir}:${jars}/*`,
 				'org.apache.cassandra.service.CassandraDaemon',
@@ -43,7 +46,7 @@ export const cassandra = {
 
 const PARTITIONER = 'org.apache.cassandra.dht.Murmur3Partitioner'
 
-function cassandraYaml(data, { client, storage }) {
+function cassandraYaml(data, { client, storage }, tls) {
 	return `cluster_name: flowcraft-kafka-adapter-test
 num_tokens: 1
 partitioner: ${PARTITIONER}
@@ -64,9 +67,9 @@ start_native_transport: true
 native_transport_port: ${client}
 storage_port: ${storage}
 endpoint_snitch: SimpleSnitch
-authenticator: AllowAllAuthenticator
+authenticator: ${tls ? 'PasswordAuthenticator' : 'AllowAllAuthenticator'}
 authorizer: AllowAllAuthorizer
-# Tests drop what they create: no snapshot of it is kept.
+${tls ? securedYaml(tls) : ''}# Tests drop what they create: no snapshot of it is kept.
 auto_snapshot: false
 # Two cores carry the tests, the JVMs and the builds at once; a slow answer is not the subject of a test here.
 read_request_timeout: 15000ms
@@ -81,6 +84,15 @@ key_cache_size: 16MiB
 file_cache_size: 64MiB
 `
 }
+
+// Optional: the probe asks without.
+const securedYaml = ({ keystore }) => `client_encryption_options:
+  enabled: true
+  optional: true
+  keystore: ${keystore}
+  keystore_password: ${KEYSTORE_PASSWORD}
+  store_type: PKCS12
+`
 
 const LOGBACK = `<configuration>
 	<appender name="stdout" class="ch.qos.logback.core.ConsoleAppender">

@@ -52,7 +52,7 @@ export async function choosePorts(dataDir, recipes) {
 	const known = (await readJson(join(dataDir, PORTS))) ?? {}
 	const missing = []
 	for (const { name, ports } of recipes) {
-		const usable = known[name] && (await allFree(Object.values(known[name])))
+		const usable = ports.every((port) => known[name]?.[port]) && (await allFree(Object.values(known[name])))
 		if (!usable) missing.push(...ports.map((port) => [name, port]))
 	}
 	const fresh = await freePorts(missing.length)

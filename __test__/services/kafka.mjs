@@ -4,25 +4,26 @@ import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { java, jvmFlags } from './java.mjs'
 import { probeKafka } from './probe.mjs'
+import { ACCOUNT, KEYSTORE_PASSWORD } from './tls.mjs'
 
 /** @type {import('./service.mjs').Recipe} */
 export const kafka = {
 	name: 'kafka',
 	jars: true,
-	ports: ['client', 'controller'],
+	ports: ['client', 'controller', 'secured'],
 	startTimeoutMs: 90_000,
 	stopTimeoutMs: 15_000,
 	probe: probeKafka,
 
-	async prepare({ dir, ports, jars }) {
+	async prepare({ dir, ports, jars, tls }) {
 		const data = join(dir, 'data')
-		await writeFile(join(dir, 'server.properties'), serverProperties(data, ports))
+		await writeFile(join(dir, 'server.properties'), serverProperties(data, ports, tls))
 		await writeFile(join(dir, 'log4j.properties'), LOG4J)
 		const formatted = await stat(join(data, 'meta.properties')).then(
 			() => true,
 			() => false,
 		)
-		if (!formatted) await format(dir, jars)
+		if (!formatted) await format(dir, jars, tls)
 	},
 
 	command({ dir, jars }) {
@@ -37,7 +38,7 @@ function flags(dir) {
 	return [...jvmFlags(dir), '-Xmx512m', `-Dlog4j.configuration=file:${join(dir, 'log4j.properties')}`]
 }
 
-function format(dir, jars) {
+function format(dir, jars, tls) {
 	// An id may begin with a dash, hence the one-word form of the option below.
 	const clusterId = randomBytes(16).toString('base64url')
 	const args = [
@@ -51,6 +52,7 @@ function format(dir, jars) {
 		`--cluster-id=${clusterId}`,
 		'-c',
 		join(dir, 'server.properties'),
+		...(tls ? SCRAM.flatMap((mechanism) => ['--add-scram', scramAccount(mechanism)]) : []),
 	]
 	return new Promise((resolve, reject) => {
 		const child = spawn(java(), args, { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -67,15 +69,16 @@ function format(dir, jars) {
 	})
 }
 
-function serverProperties(data, { client, controller }) {
+function serverProperties(data, { client, controller, secured }, tls) {
+	const more = tls ? `,SASL_SSL://127.0.0.1:${secured}` : ''
 	return `process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:${controller}
-listeners=PLAINTEXT://127.0.0.1:${client},CONTROLLER://127.0.0.1:${controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:${client}
+listeners=PLAINTEXT://127.0.0.1:${client},CONTROLLER://127.0.0.1:${controller}${more}
+advertised.listeners=PLAINTEXT://127.0.0.1:${client}${more}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs=${data}
 
 auto.create.topics.enable=true
@@ -99,8 +102,23 @@ broker.session.timeout.ms=3000
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=4
-`
+${tls ? securedProperties(tls) : ''}`
 }
+
+const SCRAM = ['SCRAM-SHA-256', 'SCRAM-SHA-512']
+const MODULES = 'org.apache.kafka.common.security'
+
+const scramAccount = (mechanism) => `${mechanism}=[name=${ACCOUNT.username},password=${ACCOUNT.password}]`
+
+const securedProperties = ({ keystore }) => `
+ssl.keystore.type=PKCS12
+ssl.keystore.location=${keystore}
+ssl.keystore.password=${KEYSTORE_PASSWORD}
+ssl.key.password=${KEYSTORE_PASSWORD}
+sasl.enabled.mechanisms=PLAIN,${SCRAM}
+listener.name.sasl_ssl.plain.sasl.jaas.config=${MODULES}.plain.PlainLoginModule required user_${ACCOUNT.username}="${ACCOUNT.password}";
+${SCRAM.map((mechanism) => `listener.name.sasl_ssl.${mechanism.toLowerCase()}.sasl.jaas.config=${MODULES}.scram.ScramLoginModule required;`).join('\n')}
+`
 
 const LOG4J = `log4j.rootLogger=WARN, stdout
 log4j.appender.stdout=org.apache.log4j.ConsoleAppender

@@ -1,17 +1,18 @@
 import { probeRedis } from './probe.mjs'
+import { ACCOUNT } from './tls.mjs'
 
 /** @type {import('./service.mjs').Recipe} */
 export const redis = {
 	name: 'redis',
 	jars: false,
-	ports: ['client'],
+	ports: ['client', 'secured'],
 	startTimeoutMs: 20_000,
 	stopTimeoutMs: 10_000,
 	probe: probeRedis,
 
 	async prepare() {},
 
-	command({ dir, ports }) {
+	command({ dir, ports, tls }) {
 		return {
 			file: 'redis-server',
 			args: [
@@ -30,7 +31,14 @@ export const redis = {
 				'yes',
 				'--appendfsync',
 				'everysec',
+				...(tls ? securedArgs(ports, tls) : []),
 			],
 		}
 	},
 }
+
+const securedArgs = ({ secured }, { ca, cert, key }) => [
+	...['--tls-port', String(secured), '--tls-auth-clients', 'no'],
+	...['--tls-ca-cert-file', ca, '--tls-cert-file', cert, '--tls-key-file', key],
+	...['--user', ACCOUNT.username, 'on', `>${ACCOUNT.password}`, '~*', '&*', '+@all'],
+]

@@ -16,6 +16,7 @@ const LOG_LINES = 30
  * @property {string} dir the service's own folder
  * @property {Record<string, number>} ports by the names in `Recipe.ports`
  * @property {string} [jars] folder with its jars
+ * @property {import('./tls.mjs').Certificates} [tls] also TLS, and `ACCOUNT` (Cassandra: its default account) alone is let in there
  *
  * @typedef {object} Recipe
  * @property {string} name
@@ -58,6 +59,11 @@ export class Service {
 
 	get address() {
 		return `127.0.0.1:${this.port}`
+	}
+
+	/** The port of clients that come with TLS and an account; of Cassandra the same. */
+	get securedPort() {
+		return this.#place.ports.secured ?? this.port
 	}
 
 	/** Process id and process group; undefined while it is down. */

@@ -19,6 +19,7 @@ import { ensureCacheDir, jarsOf } from './jars.mjs'
 import { kafka } from './kafka.mjs'
 import { redis } from './redis.mjs'
 import { Service } from './service.mjs'
+import { certificates } from './tls.mjs'
 
 const CACHE_DIR = fileURLToPath(new URL('../../.cache', import.meta.url))
 const RECIPES = { kafka, cassandra, redis }
@@ -33,6 +34,7 @@ const ADDRESS_VARIABLE = { kafka: 'KAFKA_BROKERS', cassandra: 'CASSANDRA_CONTACT
  * @property {Service} [kafka] undefined when it is not ours: its address was in the environment, or `only` left it out
  * @property {Service} [cassandra]
  * @property {Service} [redis]
+ * @property {import('./tls.mjs').Certificates} [tls] of secured ones
  * @property {() => Promise<void>} stop ends what was started; more than one call is fine
  */
 
@@ -44,6 +46,7 @@ const ADDRESS_VARIABLE = { kafka: 'KAFKA_BROKERS', cassandra: 'CASSANDRA_CONTACT
  * @param {string} [options.dataDir] kept after `stop()`, and a later start on it goes on with its data (and its ports where they
  *   are free); without it a folder below `.cache`, removed by `stop()`
  * @param {ServiceName[]} [options.only] default all three
+ * @param {boolean} [options.secured] with TLS and accounts beside the plain ports (Cassandra: on the same, with accounts alone)
  * @param {AbortSignal} [options.signal] ends the start; when the promise rejects nothing runs any more
  * @param {(line: string) => void} [options.log] progress, by default to standard error
  * @returns {Promise<Services>}
@@ -51,6 +54,7 @@ const ADDRESS_VARIABLE = { kafka: 'KAFKA_BROKERS', cassandra: 'CASSANDRA_CONTACT
 export async function startServices({
 	dataDir,
 	only = ['kafka', 'cassandra', 'redis'],
+	secured = false,
 	signal,
 	log = logToStderr,
 } = {}) {
@@ -63,6 +67,7 @@ export async function startServices({
 	const guard = startGuard()
 	/** @type {Record<string, Service>} */
 	const services = {}
+	const made = {}
 	/** What goes away with this run; empty until the folder is ours, for it may be another run's. */
 	const ours = []
 	const stop = once(async () => {
@@ -76,10 +81,12 @@ export async function startServices({
 		ours.push(dataDir ? ownerFile(folder) : folder)
 		guard.remove(ours[0])
 		const ports = await choosePorts(folder, recipes)
+		const tls = secured ? await certificates(join(folder, 'tls')) : undefined
+		made.tls = tls
 		const began = Date.now()
 		await startAll(recipes, signal, async (recipe) => {
 			const jars = recipe.jars ? await jarsOf(recipe.name, { cacheDir: CACHE_DIR, log, signal }) : undefined
-			const place = { dir: join(folder, recipe.name), ports: ports[recipe.name], jars }
+			const place = { dir: join(folder, recipe.name), ports: ports[recipe.name], jars, tls }
 			services[recipe.name] = new Service(recipe, place, guard)
 			await services[recipe.name].start({ signal })
 			log(
@@ -92,6 +99,7 @@ export async function startServices({
 	}
 	return {
 		...services,
+		...made,
 		env: environment(only, services),
 		get pids() {
 			return [...Object.values(services).map((service) => service.pid), guard.pid].filter(Boolean)

@@ -83,7 +83,7 @@ describe('a genuine kafkajs client', () => {
 	it('gives its token callback for oauthbearer', async () => {
 		const sasl = { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: 'token' }) }
 		const { settings, token } = await readKafka(client({ sasl }))
-		assert.deepEqual(settings.sasl, { mechanism: 'OAUTHBEARER' })
+		assert.deepEqual(settings.sasl, { mechanism: 'oauthbearer' })
 		assert.deepEqual(await token(), { value: 'token' })
 	})
 

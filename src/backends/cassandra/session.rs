@@ -80,7 +80,9 @@ async fn open(settings: &CassandraSettings, deadline: Instant) -> Result<Session
         let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
         let cause = match tokio::time::timeout(left, builder.build()).await {
             Ok(Ok(session)) => return check_data_centre(settings, session),
-            Ok(Err(error)) if login_refused(&error) => return Err(errors::failed("logging in", innermost(&error), Retry::Never)),
+            Ok(Err(error)) if login_refused(&error) => {
+                return Err(errors::failed(format!("logging in at {}", settings.contact_points.join(",")), innermost(&error), Retry::Never));
+            }
             Ok(Err(error)) => innermost(&error),
             Err(_) => "no answer".to_owned(),
         };

@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::config::{KafkaSettings, TokenSource, fresh_token};
+use super::config::{KafkaSettings, TokenSource, fresh_token, make_client};
 use super::errors;
 use super::group::{Group, Member};
 use crate::kernel::error::{FlowError, Retry, Service};
@@ -129,7 +129,8 @@ fn answer(metadata: &rdkafka::metadata::Metadata, topic: &str) -> Result<Option<
 /// Creates a topic; `Err` holds the reason in words. That it exists already is fine: several workers
 /// start at once. With OAUTHBEARER the topic must exist: the admin client of the crate cannot log in.
 async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, topic: &str, partitions: i32, deadline: Instant) -> Result<(), String> {
-    let admin = AdminClient::from_config_and_context(&settings.base(), AdminContext(tokens)).map_err(|error| errors::refused_setting(&error).to_string())?;
+    let admin = make_client(|| AdminClient::from_config_and_context(&settings.base(), AdminContext(tokens)))
+        .map_err(|error| errors::refused_setting(&error).to_string())?;
     let limit = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_CREATE);
     let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
     let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(BROKER_DEFAULT));

@@ -332,6 +332,16 @@ pub(super) fn fresh_token(tokens: Option<&Arc<dyn TokenSource>>) -> Result<OAuth
     Ok(OAuthToken { token: token.token.reveal().to_owned(), principal_name: token.principal, lifetime_ms: token.lifetime_ms })
 }
 
+/// Makes a client of librdkafka.
+///
+/// Where it reads a PEM text to its end, it leaves OpenSSL's error about that in the queue of the calling thread, and the next TLS
+/// connection that runs on this thread, of another service, would take it for its own.
+pub(super) fn make_client<T>(make: impl FnOnce() -> T) -> T {
+    let made = make();
+    drop(openssl::error::ErrorStack::get());
+    made
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

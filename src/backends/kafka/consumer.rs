@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use tokio::sync::watch;
 
-use super::config::{KafkaSettings, TokenSource};
+use super::config::{KafkaSettings, TokenSource, make_client};
 use super::group::{Callbacks, Group, Member};
 use super::{KafkaTopics, admin, errors};
 use crate::backends::lock;
@@ -91,7 +91,9 @@ impl KafkaSource {
             return lock(&running.member).clone().ok_or_else(|| Self::not_running("using the consumer"));
         }
         let config = self.group.settings.consumer(&self.group.topics.group);
-        let member = Arc::new(Member::from_config_and_context(&config, Callbacks(Arc::clone(&self.group))).map_err(|error| errors::refused_setting(&error))?);
+        let member = Arc::new(
+            make_client(|| Member::from_config_and_context(&config, Callbacks(Arc::clone(&self.group)))).map_err(|error| errors::refused_setting(&error))?,
+        );
         state.running = Some(self.spawn(&member)?);
         Ok(member)
     }

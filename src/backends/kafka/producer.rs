@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Message, OwnedHe
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use tokio::sync::watch;
 
-use super::config::{KafkaSettings, TokenSource, fresh_token};
+use super::config::{KafkaSettings, TokenSource, fresh_token, make_client};
 use super::consumer::HOPS_HEADER;
 use super::{KafkaTopics, errors};
 use crate::backends::lock;
@@ -224,7 +224,7 @@ impl KafkaSink {
 }
 
 fn build(lane: &Arc<Lane>) -> Result<Arc<Client>, KafkaError> {
-    Client::from_config_and_context(&lane.settings.producer(), Deliveries(Arc::clone(lane))).map(Arc::new)
+    make_client(|| Client::from_config_and_context(&lane.settings.producer(), Deliveries(Arc::clone(lane)))).map(Arc::new)
 }
 
 /// The thread: serves delivery reports, sends what waited, replaces a broken producer.

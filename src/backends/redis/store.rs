@@ -39,7 +39,9 @@ impl RedisCoordination {
                     return Ok(Self { link, prefix: settings.key_prefix.clone().unwrap_or_default(), limit: settings.command_timeout() });
                 }
                 Ok(Err(LinkError::Settings(error))) => return Err(error),
-                Ok(Err(LinkError::Redis(error))) if link::retry(&error) == Retry::Never => return Err(link::store("connecting".into(), &error)),
+                Ok(Err(LinkError::Redis(error))) if link::retry(&error) == Retry::Never => {
+                    return Err(link::store(format!("connecting to {}", settings.address()), &error));
+                }
                 Ok(Err(LinkError::Redis(error))) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };

@@ -7,7 +7,7 @@ import { readTls } from './tls.js'
 
 /**
  * @typedef {object} SaslSettings
- * @property {'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512' | 'OAUTHBEARER'} mechanism
+ * @property {'plain' | 'scram-sha-256' | 'scram-sha-512' | 'oauthbearer'} mechanism
  * @property {string} [username]
  * @property {string} [password]
  *
@@ -40,7 +40,7 @@ const CREATE_CLUSTER = 'private:Kafka:createCluster'
 // A list that never repeats comes from a function that invents addresses; the first of them will do.
 const MAX_BROKERS = 64
 /** @type {SaslSettings['mechanism'][]} */
-const MECHANISMS = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512', 'OAUTHBEARER']
+const MECHANISMS = ['plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer']
 
 /** @param {object} object */
 const clusterSymbol = (object) =>
@@ -98,9 +98,9 @@ const hasDefaultSockets = async (kafka, pool) => {
  */
 const readSasl = (sasl) => {
 	if (!isObject(sasl)) return {}
-	const mechanism = MECHANISMS.find((known) => known === String(sasl.mechanism).toUpperCase())
+	const mechanism = MECHANISMS.find((known) => known === String(sasl.mechanism).toLowerCase())
 	if (!mechanism) return { unsupported: `sasl.mechanism "${String(sasl.mechanism)}"` }
-	if (mechanism === 'OAUTHBEARER') {
+	if (mechanism === 'oauthbearer') {
 		const { oauthBearerProvider } = sasl
 		if (typeof oauthBearerProvider !== 'function') return { unsupported: 'sasl without oauthBearerProvider' }
 		return { sasl: { mechanism }, token: /** @type {TokenProvider} */ (oauthBearerProvider.bind(sasl)) }
@@ -120,15 +120,15 @@ const readSasl = (sasl) => {
 const checkSasl = (sasl, path) => {
 	if (!sasl) return
 	const { mechanism, ...rest } = isObject(sasl) ? sasl : {}
-	const known = MECHANISMS.find((name) => name === String(mechanism).toUpperCase())
+	const known = MECHANISMS.find((name) => name === String(mechanism).toLowerCase())
 	if (!known) {
 		const problem = mechanism === undefined ? 'missing' : `"${String(mechanism)}" is not known`
-		const names = MECHANISMS.map((name) => name.toLowerCase()).join(', ')
+		const names = MECHANISMS.join(', ')
 		throw optionError(`${path}.mechanism`, problem, `Use one of ${names}, or pass a kafkajs client`)
 	}
 	/** @type {[string, string][]} */
 	const fields =
-		known === 'OAUTHBEARER'
+		known === 'oauthbearer'
 			? [['oauthBearerProvider', 'function']]
 			: [
 					['username', 'string'],
