@@ -417,10 +417,32 @@ impl World {
                         assert!(!other, "D5: two writes of one run in flight");
                         self.queue.push(action);
                     }
+                    Action::Send { ref job, .. } => {
+                        self.assert_durable(&job.run, &job.node);
+                        self.queue.push(action);
+                    }
+                    Action::Publish { ref record, .. } => {
+                        let stored = self.stored(&record.run);
+                        let is_durable = stored.is_some_and(|state| if record.status == "completed" { state.ended } else { state.waiting.is_some() });
+                        assert!(is_durable, "G2: published before the step is durable");
+                        self.queue.push(action);
+                    }
                     other => self.queue.push(other),
                 }
             }
         }
+    }
+
+    fn stored(&self, run: &str) -> Option<Checkpoint> {
+        let (document, _) = self.store.get(run)?;
+        Document::parse(document).unwrap().checkpoint.map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    // Messages of the first layer, and commands, come before there is anything to store.
+    fn assert_durable(&self, run: &str, node: &str) {
+        let is_due = |state: &Checkpoint| state.done.contains(node) || state.due.iter().any(|(_, due)| due == node);
+        let is_first = node.is_empty() || node.starts_with("l0");
+        assert!(is_first || self.stored(run).as_ref().is_some_and(is_due), "G2: {node} goes on before its step is durable");
     }
 
     fn on_session(&mut self, event: ToSession) {
@@ -538,8 +560,10 @@ impl World {
         let session = self.sessions.get_mut(&handle).unwrap();
         if !finish && !session.draining && !session.ready.is_empty() {
             let visit = session.ready.remove(0);
-            *self.executions.entry((session.run.clone(), visit.1.clone())).or_default() += 1;
+            let started = (session.run.clone(), visit.1.clone());
             session.running.push(visit);
+            self.assert_durable(&started.0, &started.1);
+            *self.executions.entry(started).or_default() += 1;
         } else if !session.running.is_empty() {
             let visit = session.running.remove(0);
             self.finish_node(handle, visit);
