@@ -29,6 +29,7 @@ const SUITES = [
 		needsServices: true,
 		timeoutMs: 30 * MINUTE_MS,
 	},
+	{ name: 'mutants', folder: '__test__/mutants' },
 	{ name: 'types', command: ['npm', 'run', '--silent', 'test:types'], count: 'whole' },
 	{ name: 'unit', folder: '__test__/unit' },
 	{ name: 'contract', folder: '__test__/contract', needsServices: true },
@@ -72,7 +73,7 @@ async function main() {
 }
 
 function needsAddon({ name }) {
-	return name !== 'lint' && name !== 'rust'
+	return !['lint', 'rust', 'mutants'].includes(name)
 }
 
 async function runAll(suites, run, results) {

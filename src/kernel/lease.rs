@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::mutant::{Mutant, mutant};
 use super::time::{MICROS_PER_MS, Moment};
 
 const LEAST_WINDOW_MS: i64 = 1_000;
@@ -139,7 +140,7 @@ impl Bidder {
     pub fn other(&self, now: Moment, wall_ms: i64) -> Option<&str> {
         let View::Theirs(row, since) = &self.view else { return None };
         let free = row.holder.is_empty() || row.holder == self.me || wall_ms > row.valid_until_ms || now.since(*since) >= self.ttl;
-        (!free).then_some(row.holder.as_str())
+        (!free && !mutant(Mutant::TakeHeldLease)).then_some(row.holder.as_str())
     }
 
     /// The row was read.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::mutant::{Mutant, mutant};
 use super::time::Moment;
 
 /// A set of offsets kept as ranges: own duplicates lie densely, and there may be a million of them
@@ -80,7 +81,7 @@ pub struct Ledger {
 impl Ledger {
     /// Enters a message that was read from the log.
     pub fn receive(&mut self, offset: i64, now: Moment) -> Received {
-        if self.has_received(offset) {
+        if self.has_received(offset) && !mutant(Mutant::RepeatsAreNew) {
             return Received::Repeated;
         }
         self.end = Some(offset + 1);
@@ -117,7 +118,7 @@ impl Ledger {
     /// The position that may be committed: the lowest incomplete offset, or the end.
     #[must_use]
     pub fn position(&self) -> Option<i64> {
-        self.incomplete.keys().next().copied().or(self.end)
+        self.incomplete.keys().next().copied().filter(|_| !mutant(Mutant::CommitOverGap)).or(self.end)
     }
 
     /// The position, if it lies beyond what was taken before.

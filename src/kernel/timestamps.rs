@@ -1,5 +1,7 @@
 //! Client timestamps of a run's writes.
 
+use super::mutant::{Mutant, mutant};
+
 /// The increasing timestamps of one run's writes (design D5): the clock, but always above the last
 /// one and above what was found in the store, so that no own write hides behind an older one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,7 +18,7 @@ impl WriteClock {
 
     /// The next timestamp.
     pub fn next(&mut self, wall_micros: i64) -> i64 {
-        self.last_micros = wall_micros.max(self.last_micros.saturating_add(1));
+        self.last_micros = if mutant(Mutant::ClockGoesBack) { wall_micros } else { wall_micros.max(self.last_micros.saturating_add(1)) };
         self.last_micros
     }
 

@@ -5,6 +5,7 @@ use super::{Action, Anchor, Machine, PendingCommand, Phase, WaitingMessage};
 use crate::kernel::effects::{DeadLetter, RawMessage, ToSession};
 use crate::kernel::error::Code;
 use crate::kernel::job::Job;
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::timer::Timer;
 
 impl Machine {
@@ -99,7 +100,7 @@ impl Machine {
     // Commands that nobody applied when the run ended: those of a run that awaits open it again.
     pub(super) fn leave_commands(&mut self, commands: Vec<PendingCommand>, run: &str, partition: i32, is_final: bool) {
         for command in commands {
-            if is_final {
+            if is_final || mutant(Mutant::ForgetCommands) {
                 let anchor = self.finish_command(run, &command);
                 self.release(anchor);
             } else {

@@ -13,6 +13,8 @@
 
 mod commands;
 mod intake;
+#[cfg(test)]
+mod merge_tests;
 mod openings;
 mod partitions;
 mod runs;

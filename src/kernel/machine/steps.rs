@@ -5,6 +5,7 @@ use super::{Action, Anchor, Batch, Machine, Now, Phase, Run, Step, Visit};
 use crate::kernel::document::Document;
 use crate::kernel::effects::{ContextWrite, StatusRecord, StoredContext, ToSession};
 use crate::kernel::error::FlowError;
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::timer::Timer;
 
 impl Machine {
@@ -42,7 +43,7 @@ impl Machine {
         batch.done.extend(step.done);
         batch.due.extend(due);
         batch.applied.extend(step.applied);
-        batch.timers.extend(timers);
+        batch.timers.extend(timers.filter(|_| first || !mutant(Mutant::DropJoinedTimers)));
         batch.unparked = unparked.or(batch.unparked.take());
         batch.outcome = step.outcome;
         self.write_next(handle, now);
@@ -51,7 +52,7 @@ impl Machine {
     // Takes everything handed over so far as one write; at most one write of a run is in flight.
     fn write_next(&mut self, handle: u32, now: Now) {
         let Some(run) = self.runs.get_mut(&handle) else { return };
-        if run.writing.is_some() {
+        if run.writing.is_some() && !mutant(Mutant::WritesOverlap) {
             return;
         }
         let Some(batch) = run.queued.take() else { return };
@@ -74,6 +75,24 @@ impl Machine {
         self.counters.writes += 1;
         let partition = run.partition;
         self.actions.push(Action::Write { handle, partition, write, verify });
+        if cfg!(feature = "mutants") {
+            self.do_too_early(handle, now);
+        }
+    }
+
+    // The faults against the order of D5.
+    fn do_too_early(&mut self, handle: u32, now: Now) {
+        let Some(batch) = self.runs.get(&handle).and_then(|run| run.writing.as_ref()) else { return };
+        let seq = batch.seq;
+        if mutant(if batch.outcome.is_some() { Mutant::PublishBeforeWrite } else { Mutant::RecordBeforeWrite }) {
+            return self.recorded(handle, now);
+        }
+        if mutant(Mutant::SendBeforeWrite) {
+            batch.due.clone().into_iter().for_each(|number| self.send_visit(handle, number));
+        }
+        if mutant(Mutant::StartBeforeWrite) {
+            self.tell(ToSession::Durable { handle, seq });
+        }
     }
 
     /// The write in flight ended. An error here is one that no repeat can mend.
@@ -129,9 +148,10 @@ impl Machine {
             None => Vec::new(),
         };
         for number in &alive {
+            let inherited: &[Anchor] = if mutant(Mutant::ForgetAnchors) { &[] } else { &inherited };
             inherited.iter().for_each(|anchor| self.hold(*anchor));
             if let Some(visit) = self.runs.get_mut(&handle).and_then(|run| run.visits.get_mut(number)) {
-                visit.anchors.extend_from_slice(&inherited);
+                visit.anchors.extend_from_slice(inherited);
                 if visit.asked && !self.config.local_starts {
                     start.push(*number);
                 }
@@ -259,7 +279,8 @@ fn last_per_key(changes: &[(String, Option<String>)]) -> Vec<(String, Option<Str
 // Applies their changes to our copy where we changed nothing ourselves.
 fn merge(run: &mut Run, theirs: &Document, batch: &Batch) -> Vec<(String, Option<String>)> {
     let queued = run.queued.iter().flat_map(|batch| batch.changes.iter());
-    let own: std::collections::HashSet<&str> = batch.changes.iter().chain(queued).map(|(key, _)| key.as_str()).collect();
+    let own = batch.changes.iter().chain(queued).map(|(key, _)| key.as_str()).filter(|_| !mutant(Mutant::ForeignOverwrites));
+    let own: std::collections::HashSet<&str> = own.collect();
     let mut changes: Vec<(String, Option<String>)> = Vec::new();
     for (key, raw) in theirs.entries().filter(|(key, _)| !own.contains(key)) {
         if run.document.get(key) != Some(raw) {

@@ -142,6 +142,8 @@ struct World {
     window: Window,
     // What a former owner sent and what has not arrived yet.
     late: Vec<Action>,
+    // Runs, and nodes that were due in them or done, as the store once had them.
+    durable: BTreeSet<(String, String)>,
     crashes: usize,
     draining: BTreeSet<i32>,
 }
@@ -167,6 +169,7 @@ impl World {
             skew_micros: 0,
             window: Window { after_micros: 0, until_micros: 0 },
             late: Vec::new(),
+            durable: BTreeSet::new(),
             crashes,
             draining: BTreeSet::new(),
         };
@@ -268,6 +271,7 @@ impl World {
                 let newer = self.store.get(&write.run).is_none_or(|(_, at)| *at < write.timestamp_micros);
                 if newer {
                     self.store.insert(write.run.clone(), (write.document.clone().unwrap(), write.timestamp_micros));
+                    self.note_durable(&write.run);
                 }
                 None
             }
@@ -417,10 +421,42 @@ impl World {
                         assert!(!other, "D5: two writes of one run in flight");
                         self.queue.push(action);
                     }
+                    // A message that only moves home is as old as may be.
+                    Action::Send { ref job, .. } if job.hops == 0 => {
+                        self.assert_durable(&job.run, &job.node);
+                        self.queue.push(action);
+                    }
+                    Action::Publish { ref record, .. } => {
+                        let known = (record.run.clone(), if record.status == "completed" { "ended" } else { "rests" }.to_owned());
+                        assert!(self.durable.contains(&known), "G2: published before the step is durable");
+                        self.queue.push(action);
+                    }
                     other => self.queue.push(other),
                 }
             }
         }
+    }
+
+    // What was durable once stays it, also where a former owner's write comes late.
+    fn note_durable(&mut self, run: &str) {
+        let text = Document::parse(&self.store[run].0).unwrap().checkpoint.unwrap();
+        let state: Checkpoint = serde_json::from_str(&text).unwrap();
+        let rests = state.due.is_empty().then(|| "rests".to_owned());
+        let ended = state.ended.then(|| "ended".to_owned());
+        let nodes = state.due.into_iter().map(|(_, node)| node).chain(state.done);
+        self.durable.extend(nodes.chain(rests).chain(ended).map(|known| (run.to_owned(), known)));
+    }
+
+    // Messages of the first layer, and commands, come before there is anything to store.
+    fn assert_durable(&self, run: &str, node: &str) {
+        let is_first = node.is_empty() || node.starts_with("l0");
+        let known = (run.to_owned(), node.to_owned());
+        assert!(is_first || self.durable.contains(&known), "G2: {node} goes on before its step is durable");
+    }
+
+    fn assert_start_durable(&self, handle: u32) {
+        let session = &self.sessions[&handle];
+        session.running.last().iter().for_each(|(_, node)| self.assert_durable(&session.run, node));
     }
 
     fn on_session(&mut self, event: ToSession) {
@@ -540,6 +576,7 @@ impl World {
             let visit = session.ready.remove(0);
             *self.executions.entry((session.run.clone(), visit.1.clone())).or_default() += 1;
             session.running.push(visit);
+            self.assert_start_durable(handle);
         } else if !session.running.is_empty() {
             let visit = session.running.remove(0);
             self.finish_node(handle, visit);
