@@ -79,6 +79,13 @@ function settings({ kafka, cassandra, redis } = /** @type {any} */ ({})) {
 	}
 }
 
+/** What a broker takes whose tokens nobody signs. */
+function unsignedToken() {
+	const now = Math.floor(Date.now() / 1_000)
+	const part = (/** @type {any} */ value) => Buffer.from(JSON.stringify(value)).toString('base64url')
+	return `${part({ alg: 'none' })}.${part({ sub: ACCOUNT.username, iat: now, exp: now + 600 })}.`
+}
+
 /** @param {any} clients @param {(adapter: KafkaAdapter, logger: ReturnType<typeof recorder>) => Promise<void>} work */
 async function withAdapter(clients, work) {
 	const logger = recorder()
@@ -110,6 +117,13 @@ describe('services with TLS and accounts', () => {
 	for (const mechanism of ['plain', 'scram-sha-256', 'scram-sha-512'])
 		test(`plain settings: a run completes (${mechanism})`, () =>
 			completesRun(settings({ kafka: { sasl: { mechanism, ...ACCOUNT } } })))
+
+	test('plain settings: a run completes (oauthbearer)', async () => {
+		let asked = 0
+		const oauthBearerProvider = async () => (asked++, { value: unsignedToken() })
+		await completesRun(settings({ kafka: { sasl: { mechanism: 'oauthbearer', oauthBearerProvider } } }))
+		assert.ok(asked > 0)
+	})
 
 	test('genuine clients: a run completes', async () => {
 		const cassandra = new cassandraDriver.Client({

@@ -115,7 +115,8 @@ ssl.keystore.type=PKCS12
 ssl.keystore.location=${keystore}
 ssl.keystore.password=${KEYSTORE_PASSWORD}
 ssl.key.password=${KEYSTORE_PASSWORD}
-sasl.enabled.mechanisms=PLAIN,${SCRAM}
+sasl.enabled.mechanisms=PLAIN,OAUTHBEARER,${SCRAM}
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=${MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
 listener.name.sasl_ssl.plain.sasl.jaas.config=${MODULES}.plain.PlainLoginModule required user_${ACCOUNT.username}="${ACCOUNT.password}";
 ${SCRAM.map((mechanism) => `listener.name.sasl_ssl.${mechanism.toLowerCase()}.sasl.jaas.config=${MODULES}.scram.ScramLoginModule required;`).join('\n')}
 `

@@ -1,10 +1,13 @@
 //! Questions to the cluster and topics to be created.
 
+use std::ffi::{CStr, CString};
+use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::bindings::rd_kafka_oauthbearer_set_token;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
@@ -25,16 +28,16 @@ const BROKER_DEFAULT: i32 = -1;
 /// For creating topics when little of the caller's patience is left.
 const SHORTEST_CREATE: Duration = Duration::from_secs(2);
 
-struct AdminContext(Option<Arc<dyn TokenSource>>);
+/// For what librdkafka says by words.
+const PROBLEM_BYTES: usize = 512;
+
+struct AdminContext;
 
 impl ClientContext for AdminContext {
+    // Without it, librdkafka would make an unsigned token of its own.
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn error(&self, _error: KafkaError, _reason: &str) {}
-
-    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        fresh_token(self.0.as_ref())
-    }
 }
 
 /// Checks that the cluster answers, and that both topics exist or can be created. Answers the number of
@@ -127,10 +130,16 @@ fn answer(metadata: &rdkafka::metadata::Metadata, topic: &str) -> Result<Option<
 }
 
 /// Creates a topic; `Err` holds the reason in words. That it exists already is fine: several workers
-/// start at once. With OAUTHBEARER the topic must exist: the admin client of the crate cannot log in.
+/// start at once.
 async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, topic: &str, partitions: i32, deadline: Instant) -> Result<(), String> {
-    let admin = make_client(|| AdminClient::from_config_and_context(&settings.base(), AdminContext(tokens)))
-        .map_err(|error| errors::refused_setting(&error).to_string())?;
+    let config = settings.base();
+    // The user's token provider is waited for.
+    let opened = tokio::task::spawn_blocking(move || {
+        let admin = make_client(|| AdminClient::from_config_and_context(&config, AdminContext)).map_err(|error| errors::refused_setting(&error).to_string())?;
+        tokens.map_or(Ok(()), |tokens| log_in(&admin, &tokens))?;
+        Ok::<_, String>(admin)
+    });
+    let admin = opened.await.map_err(|error| error.to_string())??;
     let limit = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_CREATE);
     let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
     let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(BROKER_DEFAULT));
@@ -141,6 +150,24 @@ async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, 
         Some(Err((_, code))) if code != Code::TopicAlreadyExists => Err(code.to_string()),
         _ => Ok(()),
     }
+}
+
+/// Gives a client its token. The crate's admin client serves no events, so that it never asks for one.
+fn log_in(admin: &AdminClient<AdminContext>, tokens: &Arc<dyn TokenSource>) -> Result<(), String> {
+    let OAuthToken { token, principal_name, lifetime_ms } = fresh_token(Some(tokens)).map_err(|error| error.to_string())?;
+    let text = |value: String| CString::new(value).map_err(|_| "a NUL in the token or its principal".to_owned());
+    let (token, principal) = (text(token)?, text(principal_name)?);
+    let mut problem = [0; PROBLEM_BYTES];
+    // SAFETY: the client outlives the call, both texts end with NUL, no extensions are given, and librdkafka writes at most
+    // as many bytes as it is told, the NUL included.
+    #[allow(unsafe_code)]
+    let (code, problem) = unsafe {
+        let client = admin.inner().native_ptr();
+        let code =
+            rd_kafka_oauthbearer_set_token(client, token.as_ptr(), lifetime_ms, principal.as_ptr(), ptr::null_mut(), 0, problem.as_mut_ptr(), problem.len());
+        (code, CStr::from_ptr(problem.as_ptr()).to_string_lossy())
+    };
+    if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(format!("the token is refused: {problem}")) }
 }
 
 /// The error that tells an operator how to create the topic.
