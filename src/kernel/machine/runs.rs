@@ -225,7 +225,7 @@ impl Machine {
         if run.refused.is_some() {
             return self.bury_run(handle, now);
         }
-        self.counters.outcomes += 1;
+        self.counters.outcomes += u64::from(!run.outcome.as_ref().is_some_and(Outcome::is_resting));
         let anchors = std::mem::take(&mut run.anchors);
         let ended = run.outcome.as_ref().is_some_and(Outcome::is_final);
         let (id, partition) = (run.id.clone(), run.partition);
@@ -384,11 +384,11 @@ impl Machine {
 }
 
 impl Run {
-    // Whether the outcome that is on its way parks it.
-    pub(super) fn is_parking(&self) -> bool {
+    // Whether the outcome that is on its way leaves questions open that a message may ask: it is parked, or rests.
+    pub(super) fn is_leaving(&self) -> bool {
         let given = self.queued.as_ref().and_then(|batch| batch.outcome.as_ref());
         let written = self.writing.as_ref().and_then(|batch| batch.outcome.as_ref());
-        given.or(written).or(self.outcome.as_ref()).is_some_and(|outcome| outcome.status == "parked")
+        given.or(written).or(self.outcome.as_ref()).is_some_and(|outcome| outcome.status == "parked" || outcome.is_resting())
     }
 }
 
