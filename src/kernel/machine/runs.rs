@@ -214,8 +214,8 @@ impl Machine {
         for command in commands {
             self.bury_command(&id, command, code, reason.clone());
         }
-        self.release_all(spare);
         self.close(handle, &reason);
+        self.release_all(spare);
     }
 
     /// The outcome of a run is published (or can never be: then it is logged by the engine and stands in
@@ -233,7 +233,6 @@ impl Machine {
         let late = std::mem::take(&mut run.waiting);
         let blueprint = run.blueprint.clone();
         self.waiting_messages -= late.len();
-        self.release_all(anchors);
         if ended {
             self.ended.insert(id.clone());
         }
@@ -243,6 +242,8 @@ impl Machine {
             let job = Job { run: id.clone(), blueprint: blueprint.clone(), node, command };
             self.deliver(job, partition, anchor, message);
         }
+        // One message after the other: this takes the next one, which must not find the run that is closed here.
+        self.release_all(anchors);
         self.pump();
     }
 

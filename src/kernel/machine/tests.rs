@@ -737,3 +737,29 @@ fn serial_mode_loads_the_next_run_when_an_acknowledgement_ends_a_message() {
     machine.sent(token, Some((0, 2)));
     assert!(loads(&machine.take_actions()).is_some());
 }
+
+// Found by a retry whose timer was due at once: releasing what the run held took its own wake-up from the backlog, and that
+// went to the run that was about to be closed.
+#[test]
+fn serial_mode_keeps_a_command_of_the_run_that_it_closes() {
+    let mut machine = Machine::new(Config { serial: true, local_starts: false, ..Config::default() }, 1);
+    let now = Now::default();
+    let message = |offset: i64, job: &OutboundJob| RawMessage { offset, value: Some(job::encode(job).into_bytes()), ..RawMessage::default() };
+    let load = |machine: &mut Machine| {
+        let actions = machine.take_actions();
+        actions.iter().find_map(|action| if let Action::Load { handle, .. } = action { Some(*handle) } else { None })
+    };
+    machine.assign(0);
+    machine.activate(0, now);
+    machine.messages(vec![message(0, &OutboundJob { run: "r".into(), blueprint: "bp".into(), node: "a".into(), ..OutboundJob::default() })], now);
+    let handle = load(&mut machine).unwrap();
+    machine.loaded(handle, Ok(None), now);
+    machine.opened(handle, vec![(1, "a".into())]);
+    machine.step(handle, Step { seq: 1, checkpoint: "{}".into(), done: vec![1], outcome: Some(outcome("running")), ..Step::default() }, now);
+    machine.written(handle, Ok(()), now);
+    let wake = Timer::new(0, "r", Alarm("a".into(), 2, 0), 0).wake();
+    machine.messages(vec![message(1, &OutboundJob { run: "r".into(), command: Some(wake), ..OutboundJob::default() })], now);
+    machine.published(handle, now);
+    assert!(load(&mut machine).is_some(), "the wake-up opens the run again");
+    assert_eq!(machine.take_commits(), [(0, 1)]);
+}
