@@ -10,6 +10,7 @@ import type {
 	ICoordinationStore,
 	ILogger,
 	JobPayload,
+	NodeDefinition,
 	PatchOperation,
 	WorkflowResult,
 } from 'flowcraft'
@@ -213,6 +214,13 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 * in memory, where nothing reads `config.timeout`.
 	 */
 	enforceTimeouts?: boolean
+	/**
+	 * What comes between the attempts of a node (`config.maxRetries` of them). `in-process` (default): nothing, as in memory. `queue`:
+	 * a durable timer, exponential from `config.retryDelay` milliseconds (default 1000) up to an hour, of which chance takes off up to
+	 * half. The run leaves memory meanwhile, if nothing else of it is due, and any worker makes the next attempt. Needs the table
+	 * `<statusTableName>_due`; without it attempts follow each other in the process, with one warning.
+	 */
+	retryMode?: 'in-process' | 'queue'
 	/**
 	 * `topic` (default): each due node is also a message on the topic. `local`: the message that brought the run here
 	 * stands for all of them, which saves messages; other consumers of the topic do not see the steps.
@@ -506,10 +514,36 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	protected processJobs(handler: (job: JobPayload) => Promise<void>): Promise<void>
 
 	/**
+	 * Whether the attempts of a node follow each other in the process; else each waits for a durable timer. Override it to decide by
+	 * node. Default: whether `retryMode` is `in-process`.
+	 */
+	protected shouldRetryInProcess(node: NodeDefinition): boolean
+
+	/**
+	 * Attempts and delays of a node that `shouldRetryInProcess` denies, asked before each attempt. What is left out comes from the
+	 * node's config. Default: `undefined` where `retryMode` is `in-process`, else
+	 * `{ attempts: config.maxRetries, backoff: { type: 'exponential', delay: config.retryDelay } }` with 1 and 1000 for what is not set.
+	 *
+	 * @throws `ERR_OPTION` where it answers a `backoff` that is unknown: the node then fails
+	 */
+	protected getQueueRetryOptions(node: NodeDefinition): QueueRetryOptions | undefined
+
+	/**
 	 * Runs one job; fulfils when it is completed. Override it to be called for each message: nodes then start only when
 	 * their message arrives, and `super.handleJob(job)` runs it.
 	 */
 	protected handleJob(job: JobPayload): Promise<void>
+}
+
+/** As BullMQ takes them. */
+export interface QueueRetryOptions {
+	/** All attempts, the first included. Default `config.maxRetries`, or 1. */
+	attempts?: number
+	/**
+	 * A number: the same milliseconds each time. `exponential` doubles `delay` with each attempt, up to an hour or `delay`. `jitter` is
+	 * the part of a delay that chance takes off at most, 0 to 1, default 0.5.
+	 */
+	backoff?: number | { type?: 'exponential' | 'fixed'; delay?: number; jitter?: number }
 }
 
 /** A run that waits for a worker with its version of the blueprint. */

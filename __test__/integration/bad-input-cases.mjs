@@ -324,6 +324,11 @@ export const OPTIONS = [
 		'options.schedule: "waves" is not known. Use one of eager, wave',
 	),
 	option(
+		"`retryMode: 'queued'`",
+		{ retryMode: 'queued' },
+		'options.retryMode: "queued" is not known. Use one of in-process, queue',
+	),
+	option(
 		"`enforceTimeouts: 'yes'`",
 		{ enforceTimeouts: 'yes' },
 		'options.enforceTimeouts: "yes" is not true or false. The default is false',

@@ -6,11 +6,11 @@ import { published, runInMemory } from './oracle.mjs'
 
 /**
  * @param {any} runtimeOptions or what makes them, for each worker that starts
- * @param {{ engine?: any, sessions?: any, hooks?: any, adapterBus?: any, logger?: any, runtime?: () => any }} [options]
+ * @param {{ engine?: any, sessions?: any, hooks?: any, retries?: any, adapterBus?: any, logger?: any, runtime?: () => any }} [options]
  */
 export function startWorker(
 	runtimeOptions,
-	{ engine = {}, sessions = {}, hooks, adapterBus, logger = new NullLogger(), runtime } = {},
+	{ engine = {}, sessions = {}, hooks, retries, adapterBus, logger = new NullLogger(), runtime } = {},
 ) {
 	const create = () => {
 		if (runtime) return runtime()
@@ -19,7 +19,7 @@ export function startWorker(
 	}
 	return new FakeEngine(
 		(native, fallback) =>
-			createSessions({ runtime: create(), native, options: sessions, logger, adapterBus, hooks, fallback }),
+			createSessions({ runtime: create(), native, options: sessions, logger, adapterBus, hooks, retries, fallback }),
 		engine,
 	)
 }
@@ -64,11 +64,19 @@ export async function bothWays(blueprint, runtimeOptions, { initial = {}, inMemo
 /**
  * Sessions without an engine: a test says itself what becomes durable, and when.
  * @param {any} runtimeOptions
- * @param {{ sessions?: any, hooks?: any, adapterBus?: any, logger?: any, livePlace?: any, timersMissing?: string | null }} [options]
+ * @param {{ sessions?: any, hooks?: any, retries?: any, adapterBus?: any, logger?: any, livePlace?: any, timersMissing?: string | null }} [options]
  */
 export function bareSessions(
 	runtimeOptions,
-	{ sessions: options = {}, hooks, adapterBus, logger = new NullLogger(), livePlace, timersMissing = null } = {},
+	{
+		sessions: options = {},
+		hooks,
+		retries,
+		adapterBus,
+		logger = new NullLogger(),
+		livePlace,
+		timersMissing = null,
+	} = {},
 ) {
 	/** @type {any[][]} */
 	const calls = []
@@ -86,7 +94,7 @@ export function bareSessions(
 	const others = []
 	const runtime = new FlowRuntime(runtimeOptions)
 	const fallback = (/** @type {any} */ event) => void others.push(event)
-	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, livePlace, fallback })
+	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, retries, livePlace, fallback })
 	return {
 		sessions,
 		calls,

@@ -231,7 +231,7 @@ impl Io {
                 // The partition is gone, or the worker: the next owner publishes it.
                 None => {}
                 Some(written) => {
-                    if written && io.log_outcomes {
+                    if written && io.log_outcomes && record.status != "running" {
                         io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
                     }
                     io.report(Event::Published(handle));

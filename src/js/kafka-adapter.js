@@ -12,6 +12,7 @@ import { readOptions } from './adapter/options.js'
 import { seen } from './promises.js'
 import { reconcileRun } from './adapter/reconcile.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
+import { RETRY_DELAY_MS } from './session/queue-retries.js'
 import { listParkedRuns } from './adapter/parked-runs.js'
 import { cancelRun, failParkedRun, moveParkedRun, resumeRun } from './adapter/run-control.js'
 import { RunHandle, startRun } from './adapter/run-handle.js'
@@ -94,6 +95,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			ends: () => this.#ends(),
 			overrides: () => this.#overrides(),
 			sessionHooks: () => this.#sessionHooks(),
+			retryHooks: () => this.#retryHooks(),
 			hooks: this.#hooks(),
 			handleJob: (job) => this.handleJob(job),
 			processJobs: (handler) => this.processJobs(handler),
@@ -142,6 +144,36 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			...(this.#overrides().onJobStart ? { onJobStart: this.onJobStart.bind(this) } : {}),
 			...(hasOwnFanIn ? { isReadyForFanIn: this.isReadyForFanIn.bind(this) } : {}),
 		}
+	}
+
+	/** @returns {import('./session/queue-retries.js').RetryHooks | undefined} */
+	#retryHooks() {
+		const isOurs = this.shouldRetryInProcess === KafkaAdapter.prototype.shouldRetryInProcess
+		if (isOurs && this.#settings.retryMode === 'in-process') return undefined
+		return {
+			shouldRetryInProcess: (node) => this.shouldRetryInProcess(node),
+			getQueueRetryOptions: (node) => this.getQueueRetryOptions(node),
+		}
+	}
+
+	/**
+	 * @param {import('flowcraft').NodeDefinition} _node
+	 * @returns {boolean} whether the attempts of a node follow each other in the process; else each waits for a durable timer
+	 */
+	shouldRetryInProcess(_node) {
+		return this.#settings.retryMode === 'in-process'
+	}
+
+	/**
+	 * Asked for a node that `shouldRetryInProcess` denies. What is left out comes from the node's config.
+	 *
+	 * @param {import('flowcraft').NodeDefinition} node
+	 * @returns {import('../../index.js').QueueRetryOptions | undefined}
+	 */
+	getQueueRetryOptions({ config }) {
+		if (this.#settings.retryMode === 'in-process') return undefined
+		const backoff = { type: /** @type {const} */ ('exponential'), delay: config?.retryDelay ?? RETRY_DELAY_MS }
+		return { attempts: config?.maxRetries ?? 1, backoff }
 	}
 
 	/**

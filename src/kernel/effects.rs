@@ -76,7 +76,7 @@ pub struct ContextWrite {
 pub struct StatusRecord {
     /// Run id, the partition key.
     pub run: String,
-    /// `completed`, `failed`, `awaiting`, `cancelled` or `parked`.
+    /// `completed`, `failed`, `awaiting`, `cancelled` or `parked`; `running` while nodes wait for their next attempt.
     pub status: String,
     /// JSON text `{"status","payload"?,"reason"?}`.
     pub status_data: String,

@@ -19,7 +19,8 @@ pub enum Payload {
 /// An outcome as a session reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// `completed`, `failed`, `awaiting`, `cancelled` or `parked`.
+    /// `completed`, `failed`, `awaiting`, `cancelled` or `parked`; `running` where all that is left are nodes that wait for
+    /// their next attempt.
     pub status: String,
     /// Message of the first error.
     pub reason: Option<String>,
@@ -74,7 +75,13 @@ impl Outcome {
     /// Whether a later message can still make the run go on.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        !matches!(self.status.as_str(), "awaiting" | "parked")
+        !matches!(self.status.as_str(), "awaiting" | "parked") && !self.is_resting()
+    }
+
+    /// Whether the run leaves memory until a timer brings it back, and is as it was for everybody else.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.status == "running"
     }
 
     /// The text of `status_data`.

@@ -24,6 +24,7 @@ import { Worker } from './worker.js'
  * @property {() => import('../bridge/js-source.js').Ends} ends
  * @property {() => import('../bridge/native-config.js').Overrides} overrides
  * @property {() => { onJobStart?: Function, isReadyForFanIn?: Function }} sessionHooks
+ * @property {() => import('../session/queue-retries.js').RetryHooks | undefined} retryHooks
  * @property {Omit<import('../bridge/js-ports.js').Hooks, 'handle'>} hooks
  * @property {(job: JobPayload) => Promise<void>} handleJob
  * @property {(handler: JobHandler) => unknown} processJobs
@@ -167,6 +168,7 @@ export class LifeCycle {
 				},
 				adapterBus: host.adapterBus,
 				hooks: host.sessionHooks(),
+				retries: host.retryHooks(),
 				livePlace: this.#livePlace(),
 			},
 		})

@@ -34,6 +34,7 @@ import { readWebhooks } from '../webhooks/webhook-options.js'
  * @property {'eager' | 'wave'} schedule
  * @property {boolean} strict
  * @property {boolean} enforceTimeouts
+ * @property {'in-process' | 'queue'} retryMode
  * @property {'prefer' | 'required'} native
  * @property {string | undefined} consistency
  * @property {'earliest' | 'latest'} startPosition
@@ -254,6 +255,7 @@ export const readOptions = (given) => {
 		schedule: choice(given, 'schedule', /** @type {const} */ (['eager', 'wave'])),
 		strict: flag(given, 'strict'),
 		enforceTimeouts: flag(given, 'enforceTimeouts'),
+		retryMode: choice(given, 'retryMode', /** @type {const} */ (['in-process', 'queue'])),
 		native: choice(given, 'native', /** @type {const} */ (['prefer', 'required'])),
 		consistency,
 		startPosition: choice(given, 'startPosition', /** @type {const} */ (['earliest', 'latest'])),

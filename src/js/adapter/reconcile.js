@@ -96,14 +96,26 @@ const lastNodes = ({ nodes, edges }, document) => {
 }
 
 /**
+ * Visits whose time has not come: their run does not stall, however old its status row is. Overdue ones it starts when it is nudged.
+ *
+ * @param {unknown} attempts of a checkpoint
+ */
+const attemptsToCome = (attempts) => {
+	const now = Date.now()
+	const records = Array.isArray(attempts) ? attempts : []
+	return records.filter(([, , dueAt]) => dueAt > now).map(([visit]) => visit)
+}
+
+/**
  * @param {unknown} checkpoint as docs/checkpoint.md has it: empty lists are left out
  * @returns {string[] | undefined} `undefined`: there is no checkpoint
  */
 const dueOfCheckpoint = (checkpoint) => {
 	if (!isObject(checkpoint)) return undefined
-	const { due, outcome } = checkpoint
-	if (outcome || !Array.isArray(due)) return []
-	return due.map(([_visit, nodeId]) => String(nodeId))
+	const { due, attempts, outcome } = checkpoint
+	if (!Array.isArray(due) || (isObject(outcome) && outcome.status !== 'running')) return []
+	const waiting = new Set(attemptsToCome(attempts))
+	return due.filter(([visit]) => !waiting.has(visit)).map(([_visit, nodeId]) => String(nodeId))
 }
 
 /**

@@ -106,7 +106,9 @@ const contextOperations = (hooks) => ({
  */
 const statusOperations = (hooks) => ({
 	'status.touch': ({ run }) => hooks.touchStatus(run),
-	'status.publish': ({ run, status, data }) => hooks.publishFinalResult(run, { status, ...parsed(data) }),
+	// A run that waits for its next attempt has no result to tell of.
+	'status.publish': ({ run, status, data }) =>
+		status === 'running' ? hooks.touchStatus(run) : hooks.publishFinalResult(run, { status, ...parsed(data) }),
 })
 
 /**

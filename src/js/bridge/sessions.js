@@ -7,6 +7,7 @@ import { withTimeouts } from '../session/attempt-limits.js'
 import { createBlueprintCatalog } from '../session/blueprint-catalog.js'
 import { openRun } from '../session/opening.js'
 import { messageOf } from '../session/outcome.js'
+import { QueueRetries, withSingleAttempts } from '../session/queue-retries.js'
 import { ParkedSession } from '../session/parked-session.js'
 import { Permits } from '../session/permits.js'
 import { RunContext } from '../session/run-context.js'
@@ -48,6 +49,7 @@ const PULSE = 20
  * @param {import('flowcraft').ILogger} parts.logger
  * @param {import('flowcraft').IEventBus} [parts.adapterBus] gets `job:*`
  * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
+ * @param {import('../session/queue-retries.js').RetryHooks} [parts.retries] absent where all attempts of nodes follow each other
  * @param {import('../stores/live-runs.js').LivePlace} [parts.livePlace] absent where the state of runs is kept by a subclass
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
@@ -58,11 +60,13 @@ export function createSessions({
 	logger: userLogger,
 	adapterBus,
 	hooks = {},
+	retries,
 	livePlace,
 	fallback = () => {},
 }) {
 	const logger = guarded(userLogger)
-	const runtime = options.enforceTimeouts ? withTimeouts(given) : given
+	const attempting = retries ? withSingleAttempts(given) : given
+	const runtime = options.enforceTimeouts ? withTimeouts(attempting) : attempting
 	/** @type {Map<number, RunSession | ParkedSession>} */
 	const sessions = new Map()
 	const catalog = createBlueprintCatalog(runtime, options)
@@ -89,6 +93,9 @@ export function createSessions({
 		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
 		localStarts: options.localStarts ?? true,
 		webhooks: options.webhooks ?? false,
+		retries:
+			retries &&
+			new QueueRetries(retries, { missing: () => native.timersMissing(), warn: (text) => logger.warn(text) }),
 		schedule: options.schedule ?? 'eager',
 		concurrency:
 			options.concurrency ?? Math.min(/** @type {any} */ (globalThis).navigator?.hardwareConcurrency || 4, 10),

@@ -12,7 +12,7 @@ const LONGEST_MS = 2 ** 31 - 1
 const READS = /^(get|has|is|toJSON)/
 
 /** @typedef {import('flowcraft').FlowRuntime<any, any>} Runtime */
-/** @typedef {{ nodeId: string, runId: string, limitMs: number, attempts: number }} Limit */
+/** @typedef {{ nodeId: string, runId: string, limitMs: number, attempts: number, earlier: number }} Limit */
 
 /**
  * The same runtime, whose executors keep limits; subflows that it runs do, too.
@@ -34,7 +34,10 @@ const limited = (executor) => {
 	const limitMs = nodeDef?.config?.timeout
 	if (!(typeof limitMs === 'number' && limitMs > 0 && limitMs <= LONGEST_MS) || !strategy?.implementation)
 		return executor
-	const limit = { nodeId: nodeDef.id, runId: context.executionId, limitMs, attempts: strategy.maxRetries }
+	// Of a node that timers retry, this is one attempt of several.
+	const { plan, attempt = 1 } = context.state
+	const attempts = plan?.attempts ?? strategy.maxRetries
+	const limit = { nodeId: nodeDef.id, runId: context.executionId, limitMs, attempts, earlier: plan ? attempt - 1 : 0 }
 	const { implementation } = strategy
 	strategy.implementation = isNodeClass(implementation)
 		? limitedClass(/** @type {any} */ (implementation), limit)
@@ -44,7 +47,7 @@ const limited = (executor) => {
 
 /** @param {any} body @param {Limit} limit */
 const limitedFunction = (body, limit) => {
-	let attempt = 0
+	let attempt = limit.earlier
 	return (/** @type {any} */ context) => within({ ...limit, attempt: ++attempt }, context, body)
 }
 
@@ -55,7 +58,7 @@ const limitedFunction = (body, limit) => {
  * @param {Limit} limit
  */
 const limitedClass = (Implementation, limit) => {
-	let attempt = 0
+	let attempt = limit.earlier
 	const Limited = class extends Implementation {
 		/** @param {any} context */
 		prep(context) {

@@ -11,6 +11,8 @@
  *   "due": [[7, "ship", 4, 0?, {}?]], visits due or running: number, node, wave, flags (1: a loop has reset its
  *                                     completion, 2: its output is there already), what a subflow goes on with;
  *           [8, [0, 5, 20], 4]        visits 8 to 27, of the workers of batch 0 for items 5 to 24
+ *   "attempts": [[7, 2, 1700000000000]], due visits that are no first attempt: visit, attempt, and when it is due, milliseconds
+ *                                     since the epoch, where it waits for that
  *   "results": 9, "highest": 4,       results processed so far, and the highest wave of them
  *   "done": ["a", 1, 1, "b", 2, 3],   completed nodes, and in which wave and after how many results they became so
  *   "inputs": [["b", "_inputs.b"]],   `inputs` that edges have rewritten
@@ -39,6 +41,8 @@
 
 export const CHECKPOINT_VERSION = 1
 
+/** Visit, attempt, and when that is due. @typedef {[number: number, attempt: number, dueAt?: number]} AttemptRecord */
+
 /**
  * @typedef {object} Checkpoint
  * @property {number} v
@@ -47,6 +51,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {'wave'} [schedule]
  * @property {number} last
  * @property {import('./visit.js').DueRecord[]} [due]
+ * @property {AttemptRecord[]} [attempts]
  * @property {(string | number)[]} [done]
  * @property {number} [results]
  * @property {number} [highest]
@@ -121,8 +126,14 @@ function leaveOutWhatJsonCannotSay() {
 	}
 }
 
-/** Whether its run has ended; awaiting is no end. @param {Checkpoint | undefined} checkpoint */
-export const isOver = (checkpoint) => checkpoint?.outcome !== undefined && checkpoint.outcome.status !== 'awaiting'
+/** Statuses of runs that have left memory and will go on. */
+const OPEN = new Set(['awaiting', 'running'])
+
+/** @param {import('./outcome.js').Outcome} outcome */
+export const goesOn = ({ status }) => OPEN.has(status)
+
+/** Whether its run has ended. @param {Checkpoint | undefined} checkpoint */
+export const isOver = (checkpoint) => checkpoint?.outcome !== undefined && !goesOn(checkpoint.outcome)
 
 /** @template T @param {T[]} list */
 export const unlessEmpty = (list) => (list.length > 0 ? list : undefined)

@@ -16,7 +16,8 @@ import { FlowcraftError } from 'flowcraft'
 
 /**
  * @typedef {object} Outcome
- * @property {'completed' | 'failed' | 'awaiting' | 'cancelled' | 'parked'} status
+ * @property {'completed' | 'failed' | 'awaiting' | 'cancelled' | 'parked' | 'running'} status `running`: all that is left are
+ *   nodes that wait for their next attempt
  * @property {string} [reason]
  * @property {ErrorRecord[]} [errors]
  * @property {string[]} [hidden]
@@ -124,6 +125,11 @@ export function outcomeText(outcome, { codec, runtime }, context, runId) {
 	if (codec.isDefault || 'payload' in outcome) return text
 	const payload = serializedPayload(outcome, context.snapshot(), runId, runtime.serializer)
 	return `${text.slice(0, -1)},"payload":${payload}}`
+}
+
+/** Of a run that leaves memory until the next attempt of one of its nodes is due. @returns {Outcome} */
+export function restingOutcome() {
+	return { status: 'running', payload: null }
 }
 
 /** How a run ends that somebody cancels: as memory ends one whose signal is aborted. @param {string} [reason] @returns {Outcome} */

@@ -38,6 +38,7 @@ export class RunEvents {
 	 * @param {any[]} errors
 	 */
 	async finished(outcome, errors) {
+		if (outcome.status === 'running') return
 		const isRejected = 'payload' in outcome
 		const status = isRejected ? 'cancelled' : outcome.status
 		const told = isRejected ? [workflowError(outcome.reason ?? 'Workflow cancelled')] : unlessEmpty(errors)
@@ -51,6 +52,15 @@ export class RunEvents {
 			this.#logger.warn(
 				`[KafkaAdapter] The event bus failed at the end of run '${this.#job.runId}': ${messageOf(error)}`,
 			)
+		}
+	}
+
+	/** A node will be tried again, as Flowcraft's executor tells it. @param {{ nodeId: string, attempt: number }} visit that has failed */
+	async retried({ nodeId, attempt }) {
+		try {
+			await this.#eventBus.emit({ type: 'node:retry', payload: { nodeId, attempt, ...this.#run } })
+		} catch (error) {
+			this.#logger.warn(`[KafkaAdapter] The event bus failed on node:retry: ${messageOf(error)}`)
 		}
 	}
 

@@ -7,7 +7,7 @@
 import { executeBatch, processResults } from 'flowcraft'
 import { adoptRun, enterLoop, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from '../errors.js'
-import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, moments, unlessEmpty } from './checkpoint.js'
+import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, goesOn, moments, unlessEmpty } from './checkpoint.js'
 import { isParkingTimer, parseCommand } from '../adapter/command-messages.js'
 import { Freshness } from './freshness.js'
 import { LiveRun } from './live-run.js'
@@ -18,8 +18,10 @@ import {
 	quiescentOutcome,
 	recordError,
 	rejectedOutcome,
+	restingOutcome,
 	reviveError,
 } from './outcome.js'
+import { logRetry, mayRetry } from './queue-retries.js'
 import { VisitContext } from './run-context.js'
 import { RunCommands } from './run-commands.js'
 import { RunEvents } from './run-events.js'
@@ -29,7 +31,7 @@ import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { isSuccess, rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
 import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
-import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
+import { Visit, VisitExecution, attemptRecords, dueRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 /** @typedef {import('./opening.js').Opening} Opening */
@@ -53,6 +55,7 @@ import { Visit, VisitExecution, dueRecords, reviveVisits } from './visit.js'
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
  * @property {boolean} localStarts whether a due visit starts without waiting for its job message
+ * @property {import('./queue-retries.js').QueueRetries} [retries] absent where no node is retried by timers
  * @property {boolean} webhooks whether a `webhook` node waits for its request
  * @property {'eager' | 'wave'} schedule
  * @property {number} concurrency nodes of one wave that run at once (`wave`)
@@ -209,8 +212,9 @@ export class RunSession {
 		if (checkpoint.fallback) this.state.markFallbackExecuted()
 		this.#waits.restore(checkpoint)
 		this.#commands.restore(checkpoint)
-		this.#fresh = reviveVisits(due, this.graph)
-		for (const visit of this.#fresh) this.visits.set(visit.number, visit)
+		const visits = reviveVisits(due, this.graph, checkpoint.attempts)
+		for (const visit of visits) this.visits.set(visit.number, visit)
+		this.#fresh = visits.filter(({ dueAt }) => dueAt === undefined)
 		this.#lastVisit = checkpoint.last
 		this.#results = checkpoint.results ?? 0
 		this.#highestWave = checkpoint.highest ?? 0
@@ -227,12 +231,13 @@ export class RunSession {
 		const due = this.#fresh
 		this.#fresh = []
 		this.#env.native.opened(this.#handle, dueJson(due))
-		if (!this.#outcome || this.#outcome.status === 'awaiting') {
+		if (!this.#outcome || goesOn(this.#outcome)) {
 			// What came while the run was parked has no message any more.
 			for (const text of this.#opening.unparked?.commands ?? []) this.#accept(NO_TOKEN, text)
 			for (const { token, text } of commands) this.#accept(token, text)
 		}
-		if (this.#outcome && !this.#commands.waiting) return this.#repeatOutcome(this.#outcome)
+		this.#startOverdue()
+		if (this.#outcome && !this.#hasMore) return this.#repeatOutcome(this.#outcome)
 		this.#outcome = undefined
 		this.#work(due)
 	}
@@ -305,7 +310,7 @@ export class RunSession {
 	/** @param {Visit} visit */
 	async #run(visit) {
 		visit.context = new VisitContext(this.#context, this.fresh)
-		const state = new VisitState(this.state, visit.context)
+		const state = new VisitState(this.state, visit.context, visit.attempt)
 		let settled
 		try {
 			settled = this.#replayed(visit) ?? (await this.#execute(visit, state))
@@ -318,6 +323,7 @@ export class RunSession {
 		if (this.closed || this.#ended) return
 		// What failed under an abort signal may have failed because of it: it stays due, for whoever has the run next.
 		if (this.#abortReason !== undefined && !visit.succeeded) return this.#answerDrain()
+		if (this.#isToRetry(visit)) this.#forgetMarks(visit)
 		this.#schedule.settled(visit)
 		this.#settled.push(visit)
 		this.#pump()
@@ -355,6 +361,7 @@ export class RunSession {
 		const execution = new VisitExecution({ blueprint, state, runtime, services, executionId: this.#runId, signal })
 		const nodeDef = /** @type {any} */ (this.graph.node(nodeId))
 		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
+		visit.plan = state.plan = this.#env.retries?.planFor(nodeDef)
 		const executorOf = () => runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution))
 		const [settled] = await executeBatch(
 			[{ nodeId, nodeDef }],
@@ -393,7 +400,7 @@ export class RunSession {
 			do {
 				await this.#recordSome()
 				if (this.closed || this.#ended) return
-				this.#commit(this.#quiescent ? quiescentOutcome(this.state, this.#context) : undefined)
+				this.#commit(this.#outcomeNow)
 			} while (this.#hasMore)
 		} catch (error) {
 			this.#reject(error)
@@ -404,6 +411,7 @@ export class RunSession {
 	}
 
 	get #hasMore() {
+		if (this.#fresh.length > 0) return true
 		return this.#settled.length > 0 || this.#answers.length > 0 || this.#commands.waiting || this.live.isWaiting
 	}
 
@@ -423,6 +431,10 @@ export class RunSession {
 			this.visits.delete(visit.number)
 			this.#recorded.push(visit)
 			this.#context.record(/** @type {VisitContext} */ (visit.context))
+			if (this.#isToRetry(visit)) {
+				await this.#retryLater(visit)
+				continue
+			}
 			for (const { marked, wave } of await this.#schedule.record(visit)) {
 				for (const nodeId of marked ?? []) await this.#beginWait(nodeId, wave)
 			}
@@ -480,6 +492,71 @@ export class RunSession {
 		return this.visits.size === 0 && this.#schedule.idle && !this.#moreMayCome
 	}
 
+	/** How the run stands once nothing of it runs, is due or is to be processed. @returns {Outcome | undefined} */
+	get #outcomeNow() {
+		if (this.#quiescent) return quiescentOutcome(this.state, this.#context)
+		if (this.visits.size === 0 || this.#moreMayCome || this.#hasMore) return undefined
+		for (const { dueAt } of this.visits.values()) if (dueAt === undefined) return undefined
+		return restingOutcome()
+	}
+
+	// Attempts that wait for a timer.
+
+	/** @param {Visit} visit that has ended */
+	#isToRetry(visit) {
+		const { plan, attempt } = visit
+		return plan !== undefined && !visit.succeeded && attempt < plan.attempts && mayRetry(visit.error)
+	}
+
+	/** A failed attempt awaits nothing. @param {Visit} visit */
+	#forgetMarks(visit) {
+		for (const nodeId of visit.marked ?? []) this.state.clearAwaiting(nodeId)
+		visit.marked = undefined
+	}
+
+	/**
+	 * The attempt is recorded, and that is all: its result is not processed, and another visit stands for the node.
+	 * @param {Visit} visit that is to be retried
+	 */
+	async #retryLater(visit) {
+		const { retries, logger } = this.#env
+		const plan = /** @type {import('./queue-retries.js').RetryPlan} */ (visit.plan)
+		let at = /** @type {NonNullable<typeof retries>} */ (retries).nextAt(plan, visit.attempt)
+		// A timer is told by run, node and time.
+		const isTaken = (/** @type {Visit} */ { nodeId, dueAt }) => nodeId === visit.nodeId && dueAt === at
+		while ([...this.visits.values()].some(isTaken)) at++
+		const next = visit.retry(++this.#lastVisit, at)
+		this.visits.set(next.number, next)
+		this.#schedule.replaced(visit, next)
+		this.#waits.alarm(next.nodeId, next.number, at)
+		logRetry(logger, visit, plan, this.#runId, at)
+		await this.#calling(() => this.#events.retried(visit))
+	}
+
+	/** The attempt that a timer lets begin. @param {import('../adapter/command-messages.js').RunCommand} command */
+	#attemptOf({ nodeId, visit: number = 0, at }) {
+		const visit = this.visits.get(number)
+		return visit && visit.nodeId === nodeId && visit.dueAt === at ? visit : undefined
+	}
+
+	/** @param {Visit} visit whose time has come: it starts when that is durable */
+	#startAttempt(visit) {
+		visit.dueAt = undefined
+		this.#fresh.push(visit)
+	}
+
+	/**
+	 * What brought the run here is no timer (a nudge of `reconcile`, say), and yet attempts are overdue: timers may be gone. Not
+	 * where commands wait: the timer's own is among them, and its row goes with the step that applies it. Nor where messages are
+	 * taken one after the other: the nudge is held until the run has its outcome, and the attempt's own message would wait behind it.
+	 */
+	#startOverdue() {
+		if (this.#commands.waiting || !this.#env.localStarts) return
+		const now = Date.now()
+		for (const visit of this.visits.values())
+			if (visit.dueAt !== undefined && visit.dueAt <= now) this.#startAttempt(visit)
+	}
+
 	// Commands.
 
 	/** @param {number} token @param {string} text */
@@ -515,6 +592,7 @@ export class RunSession {
 		// What brought a parked run back is answered by the step that records it. Any other run is not parked.
 		if (kind === 'move' || isParkingTimer(command)) return this.#opening.unparked !== undefined && this.#seq === 0
 		if (kind === 'fail') return false
+		if (kind === 'wake' && this.#attemptOf(command)) return true
 		if (kind === 'wake') return this.#waits.alarmOf(nodeId) === at && !this.#commands.answers(nodeId)
 		if (this.#commands.isRepeat(id)) return false
 		if (kind === 'cancel') return true
@@ -524,9 +602,15 @@ export class RunSession {
 
 	/** @param {import('./run-commands.js').Received} received */
 	async #apply(received) {
-		const { kind, nodeId = this.#waits.first ?? ANY, action, output, reason } = received.command
+		const { kind, nodeId = this.#waits.first ?? ANY, action, output, reason, at } = received.command
 		this.#commands.applied(received)
 		if (kind === 'move' || isParkingTimer(received.command)) return
+		if (kind === 'wake') {
+			const attempt = this.#attemptOf(received.command)
+			if (attempt) return this.#startAttempt(attempt)
+			// The same timer twice.
+			if (this.#waits.alarmOf(nodeId) !== at) return
+		}
 		if (kind === 'cancel') return this.#endEarly(cancelledOutcome(reason), reason ?? 'the run was cancelled')
 		this.#answering = nodeId
 		const value = output === undefined ? undefined : this.#env.codec.decode(JSON.stringify(output))
@@ -681,7 +765,7 @@ export class RunSession {
 			hidden: unlessEmpty(this.#context.hiddenKeys()),
 			outcome: this.#outcome,
 		}
-		if (!this.#outcome || this.#outcome.status === 'awaiting') this.#writeProgress(checkpoint)
+		if (!this.#outcome || goesOn(this.#outcome)) this.#writeProgress(checkpoint)
 		return checkpoint
 	}
 
@@ -689,6 +773,7 @@ export class RunSession {
 	#writeProgress(checkpoint) {
 		const { graph, state } = this
 		checkpoint.due = unlessEmpty(dueRecords(this.visits.values(), graph))
+		checkpoint.attempts = unlessEmpty(attemptRecords(this.visits.values()))
 		checkpoint.results = this.#results
 		checkpoint.highest = this.#highestWave
 		checkpoint.done = flatMoments(graph.plainCompleted)

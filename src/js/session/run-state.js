@@ -55,10 +55,16 @@ export class VisitState {
 	/** Nodes that this visit has marked as awaiting. @type {Set<string> | undefined} */
 	marked
 
-	/** @param {RunState} run @param {VisitContext} context */
-	constructor(run, context) {
+	/** How a node is retried by timers; `undefined`: in the process. @type {import('./queue-retries.js').RetryPlan | undefined} */
+	plan
+	/** Which attempt of the node this is, from 1. */
+	attempt
+
+	/** @param {RunState} run @param {VisitContext} context @param {number} [attempt] */
+	constructor(run, context, attempt = 1) {
 		this.#run = run
 		this.#context = context
+		this.attempt = attempt
 	}
 
 	/** @param {string} nodeId @param {any} [details] */
@@ -77,7 +83,7 @@ export class VisitState {
 	}
 
 	get isLastAttempt() {
-		return this.#run.isLastAttempt
+		return this.plan ? this.attempt >= this.plan.attempts : this.#run.isLastAttempt
 	}
 }
 

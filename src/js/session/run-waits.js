@@ -48,7 +48,7 @@ export class RunWaits {
 	#early = new Map()
 	/** When timers wake nodes that await, milliseconds since the epoch. @type {Map<string, number>} */
 	#alarms = new Map()
-	/** Alarms that are not durable yet. @type {[nodeId: string, wave: number, at: number][]} */
+	/** Alarms that are not durable yet. @type {[nodeId: string, visit: number, at: number][]} */
 	#fresh = []
 
 	/** @param {string} nodeId */
@@ -105,6 +105,11 @@ export class RunWaits {
 	/** When a timer wakes the node. @param {string} nodeId */
 	alarmOf(nodeId) {
 		return this.#alarms.get(nodeId)
+	}
+
+	/** An alarm that wakes no node that awaits. @param {string} nodeId @param {number} visit @param {number} at milliseconds since the epoch */
+	alarm(nodeId, visit, at) {
+		this.#fresh.push([nodeId, visit, at])
 	}
 
 	/** The alarms that the step which is taken now must make durable. */

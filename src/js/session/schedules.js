@@ -69,6 +69,11 @@ export class EagerSchedule {
 	/** @param {Visit} _visit */
 	settled(_visit) {}
 
+	/** Another attempt takes the place of one that has failed. @param {Visit} visit @param {Visit} next */
+	replaced(visit, next) {
+		if (this.#single.get(visit.nodeId) === visit) this.#single.set(visit.nodeId, next)
+	}
+
 	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
 		if (this.#single.get(visit.nodeId) === visit) this.#single.delete(visit.nodeId)
@@ -262,6 +267,9 @@ export class WaveSchedule {
 		this.#running--
 		if (this.#running === 0 && this.#queue.length > 0) this.#startChunk()
 	}
+
+	/** The wave waits for the next attempt as for the one that has failed: its visit is among those of the session. */
+	replaced() {}
 
 	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {

@@ -11,6 +11,12 @@ export class Visit {
 	replay = false
 	/** An answer that a subflow's child goes on with. @type {import('./run-waits.js').Answer | undefined} */
 	answer = undefined
+	/** Which attempt of the node this is, from 1. */
+	attempt = 1
+	/** When a timer lets this attempt begin, milliseconds since the epoch; `undefined`: now. @type {number | undefined} */
+	dueAt = undefined
+	/** How the node is retried, where timers do it. @type {import('./queue-retries.js').RetryPlan | undefined} */
+	plan = undefined
 	/** Nodes that this visit has marked as awaiting: itself, as a rule. @type {Set<string> | undefined} */
 	marked = undefined
 	started = false
@@ -41,6 +47,19 @@ export class Visit {
 		this.settled = settled
 		this.marked = marked
 		this.duration = Math.round(performance.now() - this.#startedAt)
+	}
+
+	/**
+	 * The next attempt, in this one's place.
+	 * @param {number} number @param {number} dueAt milliseconds since the epoch
+	 */
+	retry(number, dueAt) {
+		const next = new Visit(number, this.nodeId, this.wave)
+		next.attempt = this.attempt + 1
+		next.dueAt = dueAt
+		next.reset = this.reset
+		next.answer = this.answer
+		return next
 	}
 
 	get flags() {
@@ -127,8 +146,34 @@ function extend(record, { number, wave }, { batch, item }) {
 	return true
 }
 
-/** @param {DueRecord[]} records @param {RunGraph} graph restored */
-export function reviveVisits(records, graph) {
+/**
+ * What tells attempts: visit, attempt, and when a timer lets it begin, where it has not begun.
+ * @param {Iterable<Visit>} visits
+ * @returns {import('./checkpoint.js').AttemptRecord[]}
+ */
+export function attemptRecords(visits) {
+	/** @type {import('./checkpoint.js').AttemptRecord[]} */
+	const records = []
+	for (const { number, attempt, dueAt } of visits)
+		if (attempt > 1) records.push(dueAt === undefined ? [number, attempt] : [number, attempt, dueAt])
+	return records
+}
+
+/**
+ * @param {DueRecord[]} records @param {RunGraph} graph restored
+ * @param {import('./checkpoint.js').AttemptRecord[]} [attempts]
+ */
+export function reviveVisits(records, graph, attempts = []) {
+	const visits = revived(records, graph)
+	for (const [number, attempt, dueAt] of attempts) {
+		const visit = visits.find((other) => other.number === number)
+		if (visit) Object.assign(visit, { attempt, dueAt })
+	}
+	return visits
+}
+
+/** @param {DueRecord[]} records @param {RunGraph} graph */
+function revived(records, graph) {
 	return records.flatMap(([number, node, wave, flags = 0, answer]) => {
 		if (typeof node !== 'string') {
 			const [batch, first, count] = node

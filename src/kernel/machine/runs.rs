@@ -214,8 +214,8 @@ impl Machine {
         for command in commands {
             self.bury_command(&id, command, code, reason.clone());
         }
-        self.release_all(spare);
         self.close(handle, &reason);
+        self.release_all(spare);
     }
 
     /// The outcome of a run is published (or can never be: then it is logged by the engine and stands in
@@ -225,7 +225,7 @@ impl Machine {
         if run.refused.is_some() {
             return self.bury_run(handle, now);
         }
-        self.counters.outcomes += 1;
+        self.counters.outcomes += u64::from(!run.outcome.as_ref().is_some_and(Outcome::is_resting));
         let anchors = std::mem::take(&mut run.anchors);
         let ended = run.outcome.as_ref().is_some_and(Outcome::is_final);
         let (id, partition) = (run.id.clone(), run.partition);
@@ -233,7 +233,6 @@ impl Machine {
         let late = std::mem::take(&mut run.waiting);
         let blueprint = run.blueprint.clone();
         self.waiting_messages -= late.len();
-        self.release_all(anchors);
         if ended {
             self.ended.insert(id.clone());
         }
@@ -243,6 +242,8 @@ impl Machine {
             let job = Job { run: id.clone(), blueprint: blueprint.clone(), node, command };
             self.deliver(job, partition, anchor, message);
         }
+        // One message after the other: this takes the next one, which must not find the run that is closed here.
+        self.release_all(anchors);
         self.pump();
     }
 
@@ -384,11 +385,11 @@ impl Machine {
 }
 
 impl Run {
-    // Whether the outcome that is on its way parks it.
-    pub(super) fn is_parking(&self) -> bool {
+    // Whether the outcome that is on its way leaves questions open that a message may ask: it is parked, or rests.
+    pub(super) fn is_leaving(&self) -> bool {
         let given = self.queued.as_ref().and_then(|batch| batch.outcome.as_ref());
         let written = self.writing.as_ref().and_then(|batch| batch.outcome.as_ref());
-        given.or(written).or(self.outcome.as_ref()).is_some_and(|outcome| outcome.status == "parked")
+        given.or(written).or(self.outcome.as_ref()).is_some_and(|outcome| outcome.status == "parked" || outcome.is_resting())
     }
 }
 

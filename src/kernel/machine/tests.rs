@@ -42,6 +42,8 @@ enum Pause {
     Timer,
     // The run is parked until its worker has a version.
     Version,
+    // Each node of the layer fails once, and waits for a timer before its next attempt.
+    Retry,
 }
 
 impl Pause {
@@ -61,7 +63,11 @@ impl Graph {
 
     // The last layer has nothing to wait for.
     fn pause(&self, at: usize) -> Pause {
-        if at + 1 < self.0.len() { self.0[at].1 } else { Pause::None }
+        if at + 1 < self.0.len() && !self.retries(at) { self.0[at].1 } else { Pause::None }
+    }
+
+    fn retries(&self, layer: usize) -> bool {
+        self.0[layer].1 == Pause::Retry
     }
 
     // Goes on after a layer: what is due, how the run ends or awaits, and its timers.
@@ -104,6 +110,21 @@ struct Checkpoint {
     waiting: Option<usize>,
     // Layers whose pause is over, perhaps before it began.
     answered: BTreeSet<usize>,
+    // Visits that wait for their next attempt, and when it is due.
+    retrying: Vec<(u32, String, i64)>,
+    // Nodes whose first attempt has failed.
+    failed: BTreeSet<String>,
+}
+
+impl Checkpoint {
+    // All that is left are attempts that are not due yet.
+    fn rests(&self) -> bool {
+        self.due.is_empty() && !self.retrying.is_empty()
+    }
+}
+
+fn layer_of(node: &str) -> usize {
+    node[1..node.find('n').unwrap()].parse().unwrap()
 }
 
 struct SimSession {
@@ -505,6 +526,10 @@ impl World {
             return;
         }
         let command: serde_json::Value = serde_json::from_str(text).unwrap();
+        if let Some(node) = command["nodeId"].as_str().filter(|node| node.starts_with('l')).map(str::to_owned) {
+            return self.retry(handle, token, &node, command["visit"].as_u64().unwrap(), now);
+        }
+        let Some(session) = self.sessions.get_mut(&handle) else { return };
         let layer = match command["layer"].as_u64() {
             Some(layer) => usize::try_from(layer).unwrap(),
             None => command["nodeId"].as_str().unwrap().parse().unwrap(),
@@ -518,6 +543,18 @@ impl World {
             state.waiting = None;
             progress = self.graph.go_on(state, layer, now.wall_micros / 1_000);
         }
+        self.send_step(handle, Vec::new(), Vec::new(), vec![token], progress, now);
+    }
+
+    // The timer of an attempt is due: only now there is a visit again.
+    fn retry(&mut self, handle: u32, token: u32, node: &str, visit: u64, now: Now) {
+        let state = &mut self.sessions.get_mut(&handle).unwrap().checkpoint;
+        let Some(at) = state.retrying.iter().position(|(number, waiting, _)| waiting == node && u64::from(*number) == visit) else {
+            return self.machine.command_done(handle, token);
+        };
+        let (number, node, _) = state.retrying.remove(at);
+        state.due.push((number, node.clone()));
+        let progress = Progress { due: vec![(number, node)], ..Progress::default() };
         self.send_step(handle, Vec::new(), Vec::new(), vec![token], progress, now);
     }
 
@@ -556,7 +593,14 @@ impl World {
         if session.over {
             return;
         }
-        let status = if ended { Some("completed") } else { session.checkpoint.waiting.map(|layer| self.graph.pause(layer).status()) };
+        let rests = session.checkpoint.rests().then_some("running");
+        let status = if ended {
+            Some("completed")
+        } else if rests.is_some() {
+            rests
+        } else {
+            session.checkpoint.waiting.map(|layer| self.graph.pause(layer).status())
+        };
         if let Some(status) = status {
             let now = self.now();
             self.send_step(handle, Vec::new(), Vec::new(), Vec::new(), Progress { outcome: Some(outcome(status)), ..Progress::default() }, now);
@@ -574,7 +618,8 @@ impl World {
         let session = self.sessions.get_mut(&handle).unwrap();
         if !finish && !session.draining && !session.ready.is_empty() {
             let visit = session.ready.remove(0);
-            *self.executions.entry((session.run.clone(), visit.1.clone())).or_default() += 1;
+            let attempt = if session.checkpoint.failed.contains(&visit.1) { format!("{} again", visit.1) } else { visit.1.clone() };
+            *self.executions.entry((session.run.clone(), attempt)).or_default() += 1;
             session.running.push(visit);
             self.assert_start_durable(handle);
         } else if !session.running.is_empty() {
@@ -588,10 +633,24 @@ impl World {
         let now = self.now();
         let session = self.sessions.get_mut(&handle).unwrap();
         let state = &mut session.checkpoint;
-        assert!(state.done.insert(node.clone()), "G1: {node} recorded twice");
         state.due.retain(|(due, _)| *due != number);
-        let layer: usize = node[1..node.find('n').unwrap()].parse().unwrap();
-        let progress = if state.due.is_empty() { self.graph.go_on(state, layer, now.wall_micros / 1_000) } else { Progress::default() };
+        let layer = layer_of(&node);
+        if self.graph.retries(layer) && state.failed.insert(node.clone()) {
+            let at = now.wall_micros / 1_000 + i64::try_from(self.dice.roll(200)).unwrap();
+            state.retrying.push((state.next, node.clone(), at));
+            let timers = vec![Alarm(node, state.next, at)];
+            state.next += 1;
+            let outcome = state.rests().then(|| outcome("running"));
+            return self.send_step(handle, Vec::new(), vec![number], Vec::new(), Progress { timers, outcome, ..Progress::default() }, now);
+        }
+        assert!(state.done.insert(node.clone()), "G1: {node} recorded twice");
+        let progress = if state.rests() {
+            Progress { outcome: Some(outcome("running")), ..Progress::default() }
+        } else if state.due.is_empty() {
+            self.graph.go_on(state, layer, now.wall_micros / 1_000)
+        } else {
+            Progress::default()
+        };
         self.send_step(handle, vec![(format!("_outputs.{node}"), Some("1".into()))], vec![number], Vec::new(), progress, now);
     }
 
@@ -652,7 +711,7 @@ fn schedules() -> u32 {
 }
 
 fn layers() -> impl Strategy<Value = Vec<(usize, Pause)>> {
-    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer), 1 => Just(Pause::Version)];
+    let pause = prop_oneof![3 => Just(Pause::None), 1 => Just(Pause::Command), 1 => Just(Pause::Timer), 1 => Just(Pause::Version), 1 => Just(Pause::Retry)];
     prop::collection::vec((1usize..4, pause), 1..5)
 }
 
@@ -714,4 +773,30 @@ fn serial_mode_loads_the_next_run_when_an_acknowledgement_ends_a_message() {
     let token = sends(&machine.take_actions()).unwrap();
     machine.sent(token, Some((0, 2)));
     assert!(loads(&machine.take_actions()).is_some());
+}
+
+// Found by a retry whose timer was due at once: releasing what the run held took its own wake-up from the backlog, and that
+// went to the run that was about to be closed.
+#[test]
+fn serial_mode_keeps_a_command_of_the_run_that_it_closes() {
+    let mut machine = Machine::new(Config { serial: true, local_starts: false, ..Config::default() }, 1);
+    let now = Now::default();
+    let message = |offset: i64, job: &OutboundJob| RawMessage { offset, value: Some(job::encode(job).into_bytes()), ..RawMessage::default() };
+    let load = |machine: &mut Machine| {
+        let actions = machine.take_actions();
+        actions.iter().find_map(|action| if let Action::Load { handle, .. } = action { Some(*handle) } else { None })
+    };
+    machine.assign(0);
+    machine.activate(0, now);
+    machine.messages(vec![message(0, &OutboundJob { run: "r".into(), blueprint: "bp".into(), node: "a".into(), ..OutboundJob::default() })], now);
+    let handle = load(&mut machine).unwrap();
+    machine.loaded(handle, Ok(None), now);
+    machine.opened(handle, vec![(1, "a".into())]);
+    machine.step(handle, Step { seq: 1, checkpoint: "{}".into(), done: vec![1], outcome: Some(outcome("running")), ..Step::default() }, now);
+    machine.written(handle, Ok(()), now);
+    let wake = Timer::new(0, "r", Alarm("a".into(), 2, 0), 0).wake();
+    machine.messages(vec![message(1, &OutboundJob { run: "r".into(), command: Some(wake), ..OutboundJob::default() })], now);
+    machine.published(handle, now);
+    assert!(load(&mut machine).is_some(), "the wake-up opens the run again");
+    assert_eq!(machine.take_commits(), [(0, 1)]);
 }

@@ -84,8 +84,9 @@ impl Machine {
             }
         }
         for timer in timers {
-            // One that lies beyond is found by a later reading.
-            if let Some(partition) = self.partitions.get_mut(&timer.shard).filter(|partition| timer.due_ms < partition.timers.known_until) {
+            // One that lies beyond is found by a later reading; the one under way may have passed its place already.
+            let Some(partition) = self.partitions.get_mut(&timer.shard) else { continue };
+            if partition.timers.asking || timer.due_ms < partition.timers.known_until {
                 partition.timers.soon.insert(timer);
             }
         }
@@ -123,7 +124,7 @@ mod tests {
     use crate::kernel::machine::{Config, Step};
     use crate::kernel::outcome::Outcome;
     use crate::kernel::time::Moment;
-    use crate::kernel::timer::Parking;
+    use crate::kernel::timer::{Alarm, Parking};
 
     const OLD: &str = r#"["bp","1"]"#;
 
@@ -162,6 +163,26 @@ mod tests {
         machine.keep_timers(vec![parked("c")]);
         assert_eq!(sent(&mut machine), ["c"]);
     }
+
+    #[test]
+    fn a_timer_made_while_its_hour_is_being_read_is_not_missed() {
+        let mut machine = Machine::new(Config { timers: true, ..Config::default() }, 1);
+        let now = Now { moment: Moment::default(), wall_micros: 1_000_000 };
+        machine.assign(0);
+        machine.activate(0, now);
+        machine.tick(now);
+        let asked = machine.take_actions();
+        let (epoch, until) =
+            asked.iter().find_map(|action| if let Action::FindTimers { epoch, until_ms, .. } = action { Some((*epoch, *until_ms)) } else { None }).unwrap();
+        machine.keep_timers(vec![Timer::new(0, "r", Alarm("n".into(), 1, 900), 1_000)]);
+        // Read before the row was there.
+        machine.timers_found(0, epoch, Vec::new(), until);
+        machine.tick(now);
+        assert_eq!(sent(&mut machine), ["r"]);
+        machine.tick(now);
+        assert_eq!(sent(&mut machine), Vec::<String>::new());
+    }
+
     #[test]
     fn messages_that_come_while_a_run_is_being_parked_open_it_again() {
         let mut machine = Machine::new(Config::default(), 1);
