@@ -37,8 +37,9 @@ export const redis = {
 	},
 }
 
-const securedArgs = ({ secured }, { ca, cert, key }) => [
-	...['--tls-port', String(secured), '--tls-auth-clients', 'no'],
-	...['--tls-ca-cert-file', ca, '--tls-cert-file', cert, '--tls-key-file', key],
-	...['--user', ACCOUNT.username, 'on', `>${ACCOUNT.password}`, '~*', '&*', '+@all'],
-]
+const securedArgs = ({ secured }, { ca, cert, key }) =>
+	[
+		['--tls-port', String(secured), '--tls-auth-clients', 'no'],
+		['--tls-ca-cert-file', ca, '--tls-cert-file', cert, '--tls-key-file', key],
+		['--user', ACCOUNT.username, 'on', `>${ACCOUNT.password}`, '~*', '&*', '+@all'],
+	].flat()

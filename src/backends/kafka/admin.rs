@@ -133,6 +133,7 @@ fn answer(metadata: &rdkafka::metadata::Metadata, topic: &str) -> Result<Option<
 /// start at once.
 async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, topic: &str, partitions: i32, deadline: Instant) -> Result<(), String> {
     let config = settings.base();
+    let tokens = tokens.filter(|_| settings.wants_tokens());
     // The user's token provider is waited for.
     let opened = tokio::task::spawn_blocking(move || {
         let admin = make_client(|| AdminClient::from_config_and_context(&config, AdminContext)).map_err(|error| errors::refused_setting(&error).to_string())?;

@@ -152,6 +152,11 @@ fn option_error(path: &str, problem: &str, fix: &str) -> FlowError {
 }
 
 impl KafkaSettings {
+    /// Whether logging in needs a token of a [`TokenSource`].
+    pub(super) fn wants_tokens(&self) -> bool {
+        self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Oauthbearer)
+    }
+
     /// Settings for a plain cluster.
     #[must_use]
     pub fn plain(brokers: Vec<String>) -> Self {
