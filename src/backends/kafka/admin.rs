@@ -92,6 +92,8 @@ async fn partitions_of(group: &Arc<Group>, member: &Arc<Member>, topic: &str, de
 
 /// Asks until the deadline; blocking. Gives up early on a refused login, which no waiting mends.
 fn ask(group: &Group, member: &Member, topic: &str, deadline: Instant) -> Result<Option<i32>, FlowError> {
+    // librdkafka says why it cannot connect when it tries, and tries ever more rarely.
+    let mut last = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let cause = match member.fetch_metadata(Some(topic), left.clamp(QUESTION_PAUSE, QUESTION_SLICE)) {
@@ -104,12 +106,12 @@ fn ask(group: &Group, member: &Member, topic: &str, deadline: Instant) -> Result
             },
             Err(error) => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
         };
-        let trouble = group.recent_trouble(QUESTION_SLICE * 5);
-        if let Some(refused @ FlowError::Store { retry: Retry::Never, service: Service::Kafka, .. }) = trouble {
+        last = group.recent_trouble(QUESTION_SLICE * 5).or(last);
+        if let Some(refused @ FlowError::Store { retry: Retry::Never, service: Service::Kafka, .. }) = last {
             return Err(refused);
         }
         if group.closing() || Instant::now() >= deadline {
-            return Err(match trouble {
+            return Err(match last {
                 Some(known @ FlowError::Unreachable { .. }) => known,
                 _ => errors::unreachable(&group.settings, cause),
             });
