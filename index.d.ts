@@ -60,7 +60,7 @@ export interface KafkaSettings {
 	sessionTimeoutMs?: number
 	/** Milliseconds between signs of life. Default 3000. */
 	heartbeatIntervalMs?: number
-	/** Milliseconds that a message waits for others to be sent with. Default 0. */
+	/** Milliseconds that a message waits for others to be sent with. Default 0.5. */
 	lingerMs?: number
 	/** Name of this member: a restart within the session timeout then moves no partitions. Default none. */
 	groupInstanceId?: string
@@ -524,7 +524,7 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	 * node's config. Default: `undefined` where `retryMode` is `in-process`, else
 	 * `{ attempts: config.maxRetries, backoff: { type: 'exponential', delay: config.retryDelay } }` with 1 and 1000 for what is not set.
 	 *
-	 * @throws `ERR_OPTION` where it answers a `backoff` that is unknown: the node then fails
+	 * @throws `ERR_OPTION` where it answers a `backoff` that is unknown: the node then fails, without its fallback
 	 */
 	protected getQueueRetryOptions(node: NodeDefinition): QueueRetryOptions | undefined
 

@@ -18,7 +18,8 @@ before(async () => {
 after(() => cluster.close())
 
 const FLOWS = new URL('../support/retry-flows.mjs', import.meta.url).href
-const DELAY_MS = 2_000
+/** Half of it is left to chance; what is to happen before the next attempt has to fit into the rest, also on a busy machine. */
+const DELAY_MS = 5_000
 /** @param {any} config */
 const blueprint = (config) => ({
 	id: 'flaky',
@@ -52,11 +53,9 @@ const timersOf = async ({ keyspace, statuses }, runId) => {
 	return rows.filter((row) => row.run_id === runId).map((row) => Number(row.due_at))
 }
 
-/** @param {import('../support/cluster.mjs').Place} place @param {string} runId */
-const nextTimer = async (place, runId) => {
-	await until('a timer is written', async () => (await timersOf(place, runId)).length === 1)
-	return (await timersOf(place, runId))[0]
-}
+/** @param {import('../support/cluster.mjs').Place} place @param {string} runId @param {number} [after] of the timer before */
+const nextTimer = (place, runId, after = 0) =>
+	until('a timer is written', async () => (await timersOf(place, runId)).find((due) => due > after))
 
 test('row 25: retryMode queue: each attempt is made by whichever worker is there, and the last one ends the run', async () => {
 	const place = await home.sibling({ partitions: 3 })
@@ -75,13 +74,13 @@ test('row 25: retryMode queue: each attempt is made by whichever worker is there
 	await first.stop()
 	assert.equal(attempts.length, 1)
 	const waits = due - attempts[0].at
-	assert.ok(waits >= DELAY_MS / 2 && waits < DELAY_MS * 2, `due ${waits} ms after the first attempt`)
+	assert.ok(waits >= DELAY_MS / 2, `due ${waits} ms after the first attempt`)
 	const second = new KafkaAdapter(options())
 	await second.start()
 	try {
 		await until('the second attempt', () => attempts.length === 2)
 		assert.ok(attempts[1].at >= due, 'not before its time')
-		const next = await nextTimer(place, run.runId)
+		const next = await nextTimer(place, run.runId, due)
 		assert.ok(next - attempts[1].at >= DELAY_MS, 'later than the time before')
 		const { status, payload } = await second.getRun(run.runId).result({ timeoutMs: 30_000 })
 		assert.deepEqual([status, payload.context.a, payload.context.z], ['completed', 'attempt 3', 'ran'])
@@ -100,7 +99,7 @@ test('row 25: retryMode queue: each attempt is made by whichever worker is there
 test('row 25: retryMode queue: kill -9 between two attempts: the next worker makes the one that is due, and no other', async () => {
 	const place = await home.sibling({ partitions: 3 })
 	const journal = new Journal()
-	const parameters = { maxRetries: 3, retryDelay: 2_500 }
+	const parameters = { maxRetries: 3, retryDelay: DELAY_MS }
 	const worker = (/** @type {string} */ name) =>
 		startWorkerProcess(place, { name, flows: FLOWS, journal, parameters, adapter: { retryMode: 'queue' } })
 	const first = await worker('first')
@@ -109,6 +108,8 @@ test('row 25: retryMode queue: kill -9 between two attempts: the next worker mak
 	try {
 		const run = await client.startRun('flaky')
 		const due = await nextTimer(place, run.runId)
+		// The timer is there before the step that it belongs to.
+		await place.allCommitted()
 		await first.kill()
 		const second = await worker('second')
 		try {

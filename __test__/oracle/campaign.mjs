@@ -6,6 +6,7 @@ import { randomFrom } from '../support/fake-engine.mjs'
 import { build } from './build.mjs'
 import { difference } from './comparator.mjs'
 import { openEmbedded } from './embedded.mjs'
+import { Histogram } from './features.mjs'
 import { recipes, sample } from './generator.mjs'
 import { expected } from './memory.mjs'
 
@@ -53,7 +54,7 @@ const SHRINK_MS = 30_000
  * @param {keyof typeof MODES} name
  * @param {number} seed
  * @param {number} count
- * @param {import('./features.mjs').Histogram} histogram
+ * @param {Histogram} histogram
  * @returns {Promise<Report>}
  */
 export async function campaign(name, seed, count, histogram) {
@@ -65,6 +66,24 @@ export async function campaign(name, seed, count, histogram) {
 		await compareAll(all.slice(from, from + BLUEPRINTS_PER_CLUSTER), scene)
 	}
 	return report
+}
+
+/**
+ * What the generator makes, by memory alone.
+ *
+ * @param {keyof typeof MODES} name
+ * @param {number} seed
+ * @param {number} count
+ */
+export async function featuresOfMode(name, seed, count) {
+	const mode = MODES[name]
+	const histogram = new Histogram()
+	for (const [at, recipe] of sample(recipes(mode.profile, mode), seed, count).entries()) {
+		const built = build(recipe, `random-${at}`)
+		const memory = await expectedIn(mode, built)
+		if (memory) histogram.add(built, memory)
+	}
+	return histogram
 }
 
 /** @param {any[]} some @param {any} scene */

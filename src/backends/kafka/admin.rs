@@ -142,8 +142,9 @@ async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, 
         tokens.map_or(Ok(()), |tokens| log_in(&admin, &tokens))?;
         Ok::<_, String>(admin)
     });
-    let admin = opened.await.map_err(|error| error.to_string())??;
     let limit = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_CREATE);
+    let opened = tokio::time::timeout(limit, opened).await.map_err(|_| "the token provider does not answer".to_owned())?;
+    let admin = opened.map_err(|error| error.to_string())??;
     let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
     let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(BROKER_DEFAULT));
     let answered = admin.create_topics([&wanted], &options).await;

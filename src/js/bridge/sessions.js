@@ -92,6 +92,7 @@ export function createSessions({
 		permits,
 		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
 		localStarts: options.localStarts ?? true,
+		serial: options.maxConcurrentJobs === 1,
 		webhooks: options.webhooks ?? false,
 		retries:
 			retries &&

@@ -6,7 +6,7 @@
  */
 import { FlowcraftError, isNodeClass } from 'flowcraft'
 import { optionError } from '../errors.js'
-import { isCancellation, messageOf } from './outcome.js'
+import { messageOf } from './outcome.js'
 
 /** @typedef {import('flowcraft').NodeDefinition} NodeDefinition */
 /** @typedef {import('flowcraft').FlowRuntime<any, any>} Runtime */
@@ -31,6 +31,8 @@ export const RETRY_DELAY_MS = 1_000
 export const LONGEST_DELAY_MS = 3_600_000
 /** Half of a delay: attempts of many runs that failed together spread, and none comes at once. */
 const JITTER = 0.5
+/** What Flowcraft throws where a run was cancelled. */
+const CANCELLED = 'Workflow cancelled'
 /** A cycle of causes would never end; nobody nests this deep. */
 const DEEPEST_CAUSE = 32
 
@@ -77,7 +79,7 @@ export function planOf({ config = {} }, options = {}) {
  * @param {any} error
  */
 export function mayRetry(error) {
-	if (isCancellation(error)) return false
+	if (error?.name === 'AbortError' || (error instanceof FlowcraftError && error.message === CANCELLED)) return false
 	for (let depth = 0, at = error; at && depth < DEEPEST_CAUSE; depth++, at = at.cause)
 		if (at instanceof FlowcraftError && at.isFatal) return false
 	return true

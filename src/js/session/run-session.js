@@ -55,6 +55,7 @@ import { Visit, VisitExecution, attemptRecords, dueRecords, reviveVisits } from 
  * @property {import('./permits.js').Permits} permits
  * @property {number} permitsPerRun
  * @property {boolean} localStarts whether a due visit starts without waiting for its job message
+ * @property {boolean} serial one message is worked on after the other
  * @property {import('./queue-retries.js').QueueRetries} [retries] absent where no node is retried by timers
  * @property {boolean} webhooks whether a `webhook` node waits for its request
  * @property {'eager' | 'wave'} schedule
@@ -196,6 +197,15 @@ export class RunSession {
 		if (!visit.replay) enterLoop(this.graph, nodeId)
 	}
 
+	/**
+	 * A node that has run may be due again, in a loop, but then its visit is known here: the message is an old one.
+	 * @param {string} nodeId of a message that came when the run was adopted already
+	 */
+	#admitStray(nodeId) {
+		const hasRun = this.graph.completed.has(nodeId) || this.#context.contains(`_outputs.${nodeId}`)
+		if (this.graph.node(nodeId) && !hasRun && !this.#waits.has(nodeId)) this.#admitAdopted(nodeId)
+	}
+
 	get #isAdopted() {
 		return this.#opening.kind === 'adopted' || this.#opening.checkpoint?.adopted === 1
 	}
@@ -221,6 +231,9 @@ export class RunSession {
 		this.#base = checkpoint.base ?? 0
 		this.#outcome = checkpoint.outcome
 		this.#schedule.restore(checkpoint)
+		if (!checkpoint.adopted || (this.#outcome && !goesOn(this.#outcome))) return
+		// Only its message says that such a node is due: nobody here has recorded what led to it.
+		for (const nodeId of this.#opening.nodeIds) this.#admitStray(nodeId)
 	}
 
 	/**
@@ -237,7 +250,7 @@ export class RunSession {
 			for (const { token, text } of commands) this.#accept(token, text)
 		}
 		this.#startOverdue()
-		if (this.#outcome && !this.#hasMore) return this.#repeatOutcome(this.#outcome)
+		if (this.#outcome && due.length === 0 && !this.#hasMore) return this.#repeatOutcome(this.#outcome)
 		this.#outcome = undefined
 		this.#work(due)
 	}
@@ -275,7 +288,7 @@ export class RunSession {
 		if (this.closed) return
 		this.live.begin()
 		this.#startLocally(due)
-		if (this.visits.size === 0 || this.#hasMore) this.#pump()
+		if (this.visits.size === 0 || this.#hasMore || this.#rests) this.#pump()
 	}
 
 	/**
@@ -495,9 +508,14 @@ export class RunSession {
 	/** How the run stands once nothing of it runs, is due or is to be processed. @returns {Outcome | undefined} */
 	get #outcomeNow() {
 		if (this.#quiescent) return quiescentOutcome(this.state, this.#context)
-		if (this.visits.size === 0 || this.#moreMayCome || this.#hasMore) return undefined
-		for (const { dueAt } of this.visits.values()) if (dueAt === undefined) return undefined
-		return restingOutcome()
+		return this.#rests ? restingOutcome() : undefined
+	}
+
+	/** Whether all that is left are attempts whose time has not come. */
+	get #rests() {
+		if (this.visits.size === 0 || this.#moreMayCome || this.#hasMore) return false
+		for (const { dueAt } of this.visits.values()) if (dueAt === undefined) return false
+		return true
 	}
 
 	// Attempts that wait for a timer.
@@ -523,8 +541,9 @@ export class RunSession {
 		const plan = /** @type {import('./queue-retries.js').RetryPlan} */ (visit.plan)
 		let at = /** @type {NonNullable<typeof retries>} */ (retries).nextAt(plan, visit.attempt)
 		// A timer is told by run, node and time.
-		const isTaken = (/** @type {Visit} */ { nodeId, dueAt }) => nodeId === visit.nodeId && dueAt === at
-		while ([...this.visits.values()].some(isTaken)) at++
+		const taken = new Set()
+		for (const { nodeId, dueAt } of this.visits.values()) if (nodeId === visit.nodeId) taken.add(dueAt)
+		while (taken.has(at)) at++
 		const next = visit.retry(++this.#lastVisit, at)
 		this.visits.set(next.number, next)
 		this.#schedule.replaced(visit, next)
@@ -551,7 +570,7 @@ export class RunSession {
 	 * taken one after the other: the nudge is held until the run has its outcome, and the attempt's own message would wait behind it.
 	 */
 	#startOverdue() {
-		if (this.#commands.waiting || !this.#env.localStarts) return
+		if (this.#commands.waiting || this.#env.serial) return
 		const now = Date.now()
 		for (const visit of this.visits.values())
 			if (visit.dueAt !== undefined && visit.dueAt <= now) this.#startAttempt(visit)
@@ -851,16 +870,15 @@ export class RunSession {
 
 	/** @param {string} nodeId of a message that is not due here */
 	stray(nodeId) {
-		if (!this.#isAdopted || this.closed || this.#ended || !this.graph.node(nodeId)) return
-		if (this.graph.completed.has(nodeId)) return
-		this.#admitAdopted(nodeId)
+		if (!this.#isAdopted || this.closed || this.#ended) return
+		this.#admitStray(nodeId)
 		this.#pump()
 	}
 
 	/** The partition was read to the end seen at the adoption: no message of before is still to come. */
 	allSeen() {
 		this.#moreMayCome = false
-		if (!this.closed && !this.#ended && this.#quiescent) this.#pump()
+		if (!this.closed && !this.#ended && (this.#quiescent || this.#rests)) this.#pump()
 	}
 
 	/** @param {string} reason */

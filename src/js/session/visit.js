@@ -165,8 +165,10 @@ export function attemptRecords(visits) {
  */
 export function reviveVisits(records, graph, attempts = []) {
 	const visits = revived(records, graph)
+	if (attempts.length === 0) return visits
+	const byNumber = new Map(visits.map((visit) => [visit.number, visit]))
 	for (const [number, attempt, dueAt] of attempts) {
-		const visit = visits.find((other) => other.number === number)
+		const visit = byNumber.get(number)
 		if (visit) Object.assign(visit, { attempt, dueAt })
 	}
 	return visits

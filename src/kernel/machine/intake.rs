@@ -175,8 +175,7 @@ impl Machine {
                 self.waiting_messages += 1;
             }
             Phase::Open | Phase::Ending if job.command.is_some() => self.command(handle, job.command.unwrap_or_default(), anchor, message),
-            // The next opening takes them in: nothing in a parked run, or in one that others began and that rests, says what
-            // they ask for.
+            // The next opening takes them in: nothing in a parked run, or in one that others began, says what they ask for.
             Phase::Ending if run.is_leaving() => {
                 run.waiting.push(WaitingMessage { node: job.node, command: None, anchor, message });
                 self.waiting_messages += 1;

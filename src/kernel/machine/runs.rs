@@ -385,11 +385,16 @@ impl Machine {
 }
 
 impl Run {
-    // Whether the outcome that is on its way leaves questions open that a message may ask: it is parked, or rests.
+    // Whether the outcome that is on its way leaves questions open that a message may ask: it is parked, rests, or awaits, begun by
+    // others.
     pub(super) fn is_leaving(&self) -> bool {
         let given = self.queued.as_ref().and_then(|batch| batch.outcome.as_ref());
         let written = self.writing.as_ref().and_then(|batch| batch.outcome.as_ref());
-        given.or(written).or(self.outcome.as_ref()).is_some_and(|outcome| outcome.status == "parked" || outcome.is_resting())
+        let is_adopted = self.adoption != super::Adoption::No;
+        given
+            .or(written)
+            .or(self.outcome.as_ref())
+            .is_some_and(|outcome| outcome.status == "parked" || outcome.is_resting() || (is_adopted && !outcome.is_final()))
     }
 }
 

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::kernel::effects::RawMessage;
     use crate::kernel::job;
-    use crate::kernel::machine::{Config, Step};
+    use crate::kernel::machine::{Adoption, Config, Step};
     use crate::kernel::outcome::Outcome;
     use crate::kernel::time::Moment;
     use crate::kernel::timer::{Alarm, Parking};
@@ -183,8 +183,8 @@ mod tests {
         assert_eq!(sent(&mut machine), Vec::<String>::new());
     }
 
-    #[test]
-    fn messages_that_come_while_a_run_is_being_parked_open_it_again() {
+    // What is committed, and how often the run is loaded again, when a message comes while an outcome of it is on its way.
+    fn while_ending(status: &str, adopted: bool) -> (usize, Vec<(i32, i64)>) {
         let mut machine = Machine::new(Config::default(), 1);
         let now = Now::default();
         let message = |offset: i64, node: &str| {
@@ -201,12 +201,26 @@ mod tests {
         let handle = loads(&mut machine)[0];
         machine.loaded(handle, Ok(None), now);
         machine.opened(handle, Vec::new());
-        let outcome = Some(Outcome::bare("parked", "another version"));
+        if adopted {
+            machine.runs.get_mut(&handle).unwrap().adoption = Adoption::Complete;
+        }
+        let outcome = Some(Outcome::bare(status, "a reason"));
         machine.step(handle, Step { seq: 1, checkpoint: "{}".into(), outcome, ..Step::default() }, now);
         machine.messages(vec![message(1, "b")], now);
         machine.written(handle, Ok(()), now);
         machine.published(handle, now);
-        assert_eq!(loads(&mut machine).len(), 1);
-        assert_eq!(machine.take_commits(), [(0, 1)], "the second message is not done with");
+        (loads(&mut machine).len(), machine.take_commits())
+    }
+
+    #[test]
+    fn messages_that_come_while_a_run_is_being_parked_open_it_again() {
+        assert_eq!(while_ending("parked", false), (1, vec![(0, 1)]), "the second message is not done with");
+    }
+
+    #[test]
+    fn messages_that_come_while_an_adopted_run_begins_to_wait_open_it_again() {
+        assert_eq!(while_ending("awaiting", true), (1, vec![(0, 1)]));
+        assert_eq!(while_ending("awaiting", false), (0, vec![(0, 2)]), "a run of ours knows what is due");
+        assert_eq!(while_ending("completed", true), (0, vec![(0, 2)]), "and one that has ended wants nothing");
     }
 }

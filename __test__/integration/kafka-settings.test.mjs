@@ -1,0 +1,94 @@
+/** Settings of Kafka that are handed on, and what they do. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { NullLogger } from 'flowcraft'
+import { KafkaAdapter } from '../../src/js/index.js'
+import { openCluster, until } from '../support/cluster.mjs'
+
+const PARTITIONS = 4
+
+/** @type {import('../support/cluster.mjs').Cluster} */
+let cluster
+/** @type {import('../support/cluster.mjs').Place} */
+let home
+
+before(async () => {
+	cluster = await openCluster()
+	home = await cluster.place({ name: 'settings', partitions: 0 })
+})
+after(() => cluster.close())
+
+/** @param {import('../support/cluster.mjs').Place} place @param {Record<string, any>} kafka */
+const adapterAt = (place, kafka) =>
+	new KafkaAdapter(
+		place.options({
+			kafka: { brokers: cluster.where.brokers, ...kafka },
+			runtimeOptions: { logger: new NullLogger() },
+		}),
+	)
+
+test('groupInstanceId: a restart within the session timeout moves no partition', async () => {
+	const place = await home.sibling({ partitions: PARTITIONS })
+	const member = (/** @type {string} */ groupInstanceId) =>
+		adapterAt(place, { groupInstanceId, sessionTimeoutMs: 30_000 })
+	const partitionsOf = (/** @type {KafkaAdapter} */ adapter) =>
+		/** @type {number[]} */ (adapter.health().partitions).toSorted()
+	const [first, other] = [member('a'), member('b')]
+	let again
+	/** @type {NodeJS.Timeout | undefined} */
+	let watch
+	try {
+		await Promise.all([first.start(), other.start()])
+		await until('both have their half', () =>
+			[first, other].every((one) => partitionsOf(one).length === PARTITIONS / 2),
+		)
+		const [its, others] = [partitionsOf(first), partitionsOf(other)]
+		const seen = new Set([String(others)])
+		watch = setInterval(() => seen.add(String(partitionsOf(other))), 5)
+		await first.stop()
+		again = member('a')
+		await again.start()
+		await until('it has its partitions again', () => String(partitionsOf(again)) === String(its))
+		assert.deepEqual([...seen], [String(others)])
+	} finally {
+		clearInterval(watch)
+		await Promise.all([first, other, again].map((one) => one?.stop()))
+	}
+})
+
+test('properties: one that librdkafka does not know is refused by its name, without its value', async () => {
+	const place = await home.sibling({ partitions: 1 })
+	const adapter = adapterAt(place, { properties: { 'no.such.property': 'its-value-4e1d' } })
+	await assert.rejects(adapter.start(), (/** @type {any} */ error) => {
+		assert.match(String(error.code), /^ERR_(OPTION|KAFKA)/)
+		assert.match(error.message, /no\.such\.property/)
+		assert.ok(!`${error.message}${error.stack}`.includes('its-value-4e1d'))
+		return true
+	})
+})
+
+test('properties go before settings, and jobs run with them', async () => {
+	const place = await home.sibling({ partitions: 1 })
+	const adapter = new KafkaAdapter(
+		place.options({
+			kafka: { brokers: cluster.where.brokers, lingerMs: 3, properties: { 'client.id': 'named-by-a-property' } },
+			runtimeOptions: {
+				logger: new NullLogger(),
+				blueprints: { one: { id: 'one', nodes: [{ id: 'a', uses: 'value' }], edges: [] } },
+				registry: { value: async () => ({ output: 1 }) },
+			},
+		}),
+	)
+	await adapter.start()
+	try {
+		const { status } = await (await adapter.startRun('one', {})).result()
+		assert.equal(status, 'completed')
+		const { groups } = await cluster.admin.describeGroups([place.group])
+		assert.deepEqual(
+			groups[0].members.map(({ clientId }) => clientId),
+			['named-by-a-property'],
+		)
+	} finally {
+		await adapter.stop()
+	}
+})
