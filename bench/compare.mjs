@@ -1,30 +1,30 @@
 /**
- * The first side by side with npm's 1.4.4: same services, alternating rounds, separate worker processes, a fresh topic and
- * keyspace for each round. A round counts only when every run of it has the right result.
+ * Side by side with npm's 1.4.4: same services, alternating rounds, separate worker processes, a fresh topic and keyspace for
+ * each round. A round counts only when every run of it has the right result.
  *
- *   node bench/compare.mjs [--rounds 5] [--workloads chain,fan,fan-50ms] [--quick] [--json FILE]
+ *   node bench/compare.mjs [--rounds 5] [--workloads chain,fan,fan-50ms,steps] [--quick] [--json FILE] [--write]
+ *
+ * `--quick` takes one round of each; `--write` writes docs/benchmarks.md, and the raw figures beside it.
  */
-import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { cpus } from 'node:os'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import cassandra from 'cassandra-driver'
-import { Kafka, logLevel } from 'kafkajs'
 import { startServices } from '../__test__/services/services.mjs'
-import { WORKLOADS } from './workloads.mjs'
+import {
+	finished,
+	insertContext,
+	makePlace,
+	openServices,
+	sendStarts,
+	serverCounts,
+	startWorker,
+	verify,
+} from './place.mjs'
+import { document, machine, summary } from './report.mjs'
+import { OURS, THEIRS, WORKLOADS } from './workloads.mjs'
 
-const OURS = '@flowcraft/kafka-adapter'
-const THEIRS = 'kafka-adapter-js'
-// So many that a round takes seconds, so few that the JavaScript package ends within a minute.
-const RUNS = {
-	chain: { [OURS]: 1000, [THEIRS]: 60 },
-	fan: { [OURS]: 1000, [THEIRS]: 60 },
-	'fan-50ms': { [OURS]: 400, [THEIRS]: 12 },
-}
+const DOCUMENT = new URL('../docs/benchmarks.md', import.meta.url)
+const FIGURES = new URL('../docs/benchmarks.json', import.meta.url)
 
 const { values } = parseArgs({
 	options: {
@@ -32,30 +32,32 @@ const { values } = parseArgs({
 		workloads: { type: 'string', default: Object.keys(WORKLOADS).join(',') },
 		quick: { type: 'boolean', default: false },
 		json: { type: 'string' },
+		write: { type: 'boolean', default: false },
 	},
 })
 const rounds = values.quick ? 1 : Number(values.rounds)
 
-const services = await startServices({})
-Object.assign(process.env, services.env)
-const kafka = new Kafka({ brokers: process.env.KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING })
-const client = new cassandra.Client({
-	contactPoints: process.env.CASSANDRA_CONTACT_POINTS.split(','),
-	localDataCenter: process.env.CASSANDRA_DATACENTER,
-})
-const producer = kafka.producer()
-const admin = kafka.admin()
+const started = await startServices({})
+Object.assign(process.env, started.env)
+const services = await openServices()
 
 try {
-	await Promise.all([client.connect(), producer.connect(), admin.connect()])
+	/** @type {import('./report.mjs').Results} */
 	const results = {}
-	for (const workload of values.workloads.split(',')) results[workload] = await compare(workload)
-	if (values.json) await writeFile(values.json, JSON.stringify({ machine: machine(), rounds, results }, null, '\t'))
+	for (const workload of values.workloads.split(',')) {
+		results[workload] = await compare(workload)
+		console.log(summary(workload, results[workload]))
+	}
+	const figures = { machine: machine(), at: new Date().toISOString().slice(0, 10), rounds, results }
+	const json = `${JSON.stringify(figures, null, 2)}\n`
+	if (values.json) await writeFile(values.json, json)
+	if (values.write) await Promise.all([writeFile(DOCUMENT, document(figures)), writeFile(FIGURES, json)])
 } finally {
-	await Promise.allSettled([client.shutdown(), producer.disconnect(), admin.disconnect()])
-	await services.stop()
+	await services.close()
+	await started.stop()
 }
 
+/** @param {string} workload */
 async function compare(workload) {
 	const rows = { [OURS]: [], [THEIRS]: [] }
 	for (let round = 0; round < rounds; round++) {
@@ -63,129 +65,51 @@ async function compare(workload) {
 		const order = round % 2 === 0 ? [THEIRS, OURS] : [OURS, THEIRS]
 		for (const packageName of order) rows[packageName].push(await timeRound(packageName, workload))
 	}
-	const ratios = rows[OURS].map((row, at) => row.jobsPerSecond / rows[THEIRS][at].jobsPerSecond)
-	const cpu = rows[THEIRS].map((row, at) => row.cpuMsPerJob / rows[OURS][at].cpuMsPerJob)
-	console.log(`\n${workload} (${rounds} rounds, ${machine()})`)
-	for (const [name, list] of Object.entries(rows)) {
-		console.log(
-			`  ${name.padEnd(26)} ${spread(list, 'jobsPerSecond')} jobs/s, ${spread(list, 'cpuMsPerJob')} ms CPU per job`,
-		)
-	}
-	console.log(`  ratio of jobs/s ${describe(ratios)}, of CPU ${describe(cpu)}`)
-	const { cqlPerJob, sendsPerJob } = rows[OURS].at(-1)
-	console.log(`  ours per job: ${cqlPerJob.toFixed(2)} CQL statements, ${sendsPerJob.toFixed(2)} produces`)
-	return { rows, ratios, cpu }
+	return rows
 }
 
+/** @param {string} packageName @param {string} workload @returns {Promise<import('./report.mjs').Row>} */
 async function timeRound(packageName, workload) {
-	const { blueprint, jobs, check } = WORKLOADS[workload]
-	const runs = RUNS[workload][packageName]
+	const { blueprint, jobs, check, runs, oneByOne } = WORKLOADS[workload]
 	const name = `bench_${randomUUID().replaceAll('-', '').slice(0, 12)}`
-	await makePlace(name)
-	const worker = await startWorker({ packageName, workload, topic: name, keyspace: name })
-	const ids = Array.from({ length: runs }, () => randomUUID())
-	await Promise.all(ids.map((id) => insertContext(name, id, blueprint)))
+	const place = { topic: name, applicationName: name }
+	await makePlace(services, name)
+	const worker = await startWorker({ packageName, workload, keyspace: name, ...place })
+	const ids = Array.from({ length: runs[packageName] }, () => randomUUID())
+	// The first job of a worker prepares statements and the like: it is no part of the round.
+	const first = randomUUID()
+	await insertContext(services, name, first, blueprint)
+	const { rssMb: idleMb } = await worker.ask()
+	await sendStarts(services, name, [first], blueprint)
+	await finished(services, name, 1)
+	await Promise.all(ids.map((id) => insertContext(services, name, id, blueprint)))
 	const before = await worker.ask()
+	const counted = await serverCounts(services, place)
+
 	const began = performance.now()
-	await producer.send({ topic: name, messages: ids.map((runId) => message(runId, blueprint)) })
-	await finished(name, runs)
+	const some = oneByOne ? ids.map((id) => [id]) : [ids]
+	let done = 1
+	for (const group of some) {
+		await sendStarts(services, name, group, blueprint)
+		await finished(services, name, (done += group.length))
+	}
 	const seconds = (performance.now() - began) / 1000
+
 	const after = await worker.ask()
+	const counts = await serverCounts(services, place)
 	await worker.end()
-	await verify(name, ids, check)
-	await client.execute(`DROP KEYSPACE ${name}`)
-	const total = runs * jobs
-	const { loads = 0, writes = 0, outcomes = 0, sends = 0 } = after.counters ?? {}
+	await verify(services, name, ids, check)
+	await services.client.execute(`DROP KEYSPACE ${name}`)
+	const total = ids.length * jobs
 	return {
 		jobsPerSecond: total / seconds,
 		cpuMsPerJob: (after.cpuMs - before.cpuMs) / total,
+		cqlPerJob: (counts.cql - counted.cql) / total,
+		coordinationPerJob: (counts.coordination - counted.coordination) / total,
+		producesPerJob: (counts.messages - counted.messages - ids.length) / total,
+		idleMb,
 		rssMb: after.rssMb,
-		cqlPerJob: (loads + writes + outcomes) / total,
-		sendsPerJob: sends / total,
+		toFirstJobMs: before.toFirstJobMs,
+		...(oneByOne ? { gaps: after.gaps } : undefined),
 	}
-}
-
-async function makePlace(name) {
-	await admin.createTopics({ topics: [{ topic: name, numPartitions: 4 }] })
-	await client.execute(
-		`CREATE KEYSPACE ${name} WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = true`,
-	)
-	await client.execute(`CREATE TABLE ${name}.contexts (run_id text PRIMARY KEY, context_data text)`)
-	await client.execute(
-		`CREATE TABLE ${name}.statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)`,
-	)
-}
-
-// With the version key, without which the JavaScript package drops every job.
-function insertContext(keyspace, runId, blueprint) {
-	const context = JSON.stringify({ blueprintId: blueprint.id, blueprintVersion: null })
-	return client.execute(`INSERT INTO ${keyspace}.contexts (run_id, context_data) VALUES (?, ?)`, [runId, context], {
-		prepare: true,
-	})
-}
-
-function message(runId, blueprint) {
-	return { key: runId, value: JSON.stringify({ runId, blueprintId: blueprint.id, nodeId: blueprint.nodes[0].id }) }
-}
-
-async function startWorker(options) {
-	const child = spawn(
-		process.execPath,
-		[fileURLToPath(new URL('./worker.mjs', import.meta.url)), JSON.stringify(options)],
-		{ stdio: ['pipe', 'pipe', 'inherit'] },
-	)
-	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-	const line = async () => {
-		const { value, done } = await lines.next()
-		if (done) throw new Error(`the worker of ${options.packageName} ended`)
-		return value
-	}
-	while ((await line()) !== 'ready');
-	return {
-		async ask() {
-			child.stdin.write('\n')
-			return JSON.parse(await line())
-		},
-		async end() {
-			child.stdin.end()
-			await once(child, 'exit')
-		},
-	}
-}
-
-async function finished(keyspace, runs) {
-	const limit = Date.now() + 180_000
-	for (;;) {
-		const { rows } = await client.execute(
-			`SELECT count(*) AS n FROM ${keyspace}.statuses WHERE status = 'completed' ALLOW FILTERING`,
-		)
-		if (Number(rows[0].n) >= runs) return
-		if (Date.now() > limit) throw new Error(`${rows[0].n} of ${runs} runs ended`)
-		await new Promise((resolve) => setTimeout(resolve, 50))
-	}
-}
-
-async function verify(keyspace, ids, check) {
-	for (const id of ids) {
-		const row = (
-			await client.execute(`SELECT status_data FROM ${keyspace}.statuses WHERE run_id = ?`, [id], { prepare: true })
-		).first()
-		const { status, payload } = JSON.parse(row.status_data)
-		if (status !== 'completed' || !check(payload.context))
-			throw new Error(`run ${id} has a wrong result: ${row.status_data}`)
-	}
-}
-
-function spread(rows, key) {
-	return describe(rows.map((row) => row[key]))
-}
-
-function describe(numbers) {
-	const sorted = [...numbers].sort((a, b) => a - b)
-	const digits = sorted.at(-1) < 10 ? 2 : 0
-	return `${sorted[Math.floor(sorted.length / 2)].toFixed(digits)} (${sorted[0].toFixed(digits)}-${sorted.at(-1).toFixed(digits)})`
-}
-
-function machine() {
-	return `${cpus().length} cores, Node ${process.version}`
 }

@@ -1,23 +1,39 @@
 /**
  * One worker of one of the two packages, in a process of its own. Options come as JSON in the first argument; it says
- * `ready` when it consumes, and answers each line on standard input with its CPU time and memory.
+ * `ready` when it consumes, and answers each line on standard input with what it has used and seen since the line before.
  */
 import { createInterface } from 'node:readline'
 import cassandra from 'cassandra-driver'
 import Redis from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
-import { registry, WORKLOADS } from './workloads.mjs'
+import { OURS, registryOf, WORKLOADS } from './workloads.mjs'
 
-const { packageName, workload, topic, keyspace } = JSON.parse(process.argv[2])
+const { packageName, workload, topic, keyspace, applicationName } = JSON.parse(process.argv[2])
 const { KafkaAdapter, RedisCoordinationStore } = await import(packageName)
 const { blueprint } = WORKLOADS[workload]
 const silent = { debug() {}, info() {}, warn() {}, error: console.error }
 
+/** When the last node body ended, and the time until the next one began. */
+let ended = NaN
+let gaps = []
+let firstEnd = NaN
+const registry = registryOf({
+	begin() {
+		if (ended > 0) gaps.push(performance.now() - ended)
+	},
+	end() {
+		ended = performance.now()
+		firstEnd ||= ended
+	},
+})
+
+const began = performance.now()
 const kafka = new Kafka({ brokers: process.env.KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING })
 const cassandraClient = new cassandra.Client({
 	contactPoints: process.env.CASSANDRA_CONTACT_POINTS.split(','),
 	localDataCenter: process.env.CASSANDRA_DATACENTER ?? 'datacenter1',
 	keyspace,
+	applicationName,
 })
 await cassandraClient.connect()
 const redis = new Redis(process.env.REDIS_URL)
@@ -35,13 +51,15 @@ const adapter = new KafkaAdapter({
 // The JavaScript package gives no sign that it consumes but its consumer's event.
 const joined = new Promise((resolve) => adapter.consumer.on('consumer.group_join', resolve))
 await adapter.start()
-if (packageName !== '@flowcraft/kafka-adapter') await joined
+if (packageName !== OURS) await joined
 console.log('ready')
 
 for await (const _ of createInterface({ input: process.stdin })) {
 	const { user, system } = process.cpuUsage()
-	const counters = typeof adapter.health === 'function' ? adapter.health().counters : undefined
-	console.log(JSON.stringify({ cpuMs: (user + system) / 1000, rssMb: process.memoryUsage().rss / 2 ** 20, counters }))
+	const used = { cpuMs: (user + system) / 1000, rssMb: process.memoryUsage().rss / 2 ** 20 }
+	console.log(JSON.stringify({ ...used, gaps, toFirstJobMs: firstEnd - began }))
+	gaps = []
+	ended = NaN
 }
 await adapter.stop()
 await cassandraClient.shutdown()

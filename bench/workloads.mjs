@@ -2,11 +2,22 @@
  * What is timed. Both packages run the same blueprints with the same node bodies.
  */
 
-/** @typedef {{ blueprint: import('flowcraft').WorkflowBlueprint, jobs: number, check: (context: Record<string, unknown>) => boolean }} Workload */
+export const OURS = '@flowcraft/kafka-adapter'
+export const THEIRS = 'kafka-adapter-js'
 
-const chain = (length) => ({
-	id: 'chain',
-	nodes: Array.from({ length }, (_, at) => ({ id: `n${at}`, uses: 'increment' })),
+/**
+ * @typedef {object} Workload
+ * @property {string} title
+ * @property {import('flowcraft').WorkflowBlueprint} blueprint
+ * @property {number} jobs of a run
+ * @property {(context: Record<string, unknown>) => boolean} check whether a run's result is right
+ * @property {Record<string, number>} runs by package: so many that a round takes seconds, so few that 1.4.4 ends within a minute
+ * @property {boolean} [oneByOne] each run begins when the one before has ended
+ */
+
+const chain = (id, length, uses) => ({
+	id,
+	nodes: Array.from({ length }, (_, at) => ({ id: `n${at}`, uses })),
 	edges: Array.from({ length: length - 1 }, (_, at) => ({ source: `n${at}`, target: `n${at + 1}` })),
 })
 
@@ -19,19 +30,53 @@ const fan = (uses) => ({
 	]).flat(),
 })
 
+const NODE_MS = { increment: 0, wait10: 10, wait50: 50 }
+
 /** @type {Record<string, Workload>} */
 export const WORKLOADS = {
-	chain: { blueprint: chain(10), jobs: 10, check: (context) => context['_outputs.n9'] === 10 },
-	fan: { blueprint: fan('increment'), jobs: 10, check: (context) => context['_outputs.z'] === 3 },
-	'fan-50ms': { blueprint: fan('wait'), jobs: 10, check: (context) => context['_outputs.z'] === 3 },
+	chain: {
+		title: 'chain of 10 empty nodes',
+		blueprint: chain('chain', 10, 'increment'),
+		jobs: 10,
+		check: (context) => context['_outputs.n9'] === 10,
+		runs: { [OURS]: 1000, [THEIRS]: 60 },
+	},
+	fan: {
+		title: 'fan 1 -> 8 -> 1 of empty nodes',
+		blueprint: fan('increment'),
+		jobs: 10,
+		check: (context) => context['_outputs.z'] === 3,
+		runs: { [OURS]: 1000, [THEIRS]: 60 },
+	},
+	'fan-50ms': {
+		title: 'fan 1 -> 8 -> 1 of nodes of 50 ms',
+		blueprint: fan('wait50'),
+		jobs: 10,
+		check: (context) => context['_outputs.z'] === 3,
+		runs: { [OURS]: 400, [THEIRS]: 12 },
+	},
+	steps: {
+		title: 'chain of 40 nodes of 10 ms, one run at a time',
+		blueprint: chain('steps', 40, 'wait10'),
+		jobs: 40,
+		check: (context) => context['_outputs.n39'] === 40,
+		runs: { [OURS]: 10, [THEIRS]: 3 },
+		oneByOne: true,
+	},
 }
 
 const next = (input) => ({ output: (Number(input) || 0) + 1 })
 
-export const registry = {
-	increment: async ({ input }) => next(input),
-	wait: async ({ input }) => {
-		await new Promise((resolve) => setTimeout(resolve, 50))
-		return next(input)
-	},
-}
+/** @param {{ begin: () => void, end: () => void }} watch told of every node body */
+export const registryOf = (watch) =>
+	Object.fromEntries(
+		Object.entries(NODE_MS).map(([name, ms]) => [
+			name,
+			async ({ input }) => {
+				watch.begin()
+				if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms))
+				watch.end()
+				return next(input)
+			},
+		]),
+	)

@@ -1,0 +1,137 @@
+/**
+ * Where a round takes place: a topic, a keyspace and a worker of its own, and what the servers count of them.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import cassandra from 'cassandra-driver'
+import Redis from 'ioredis'
+import { Kafka, logLevel } from 'kafkajs'
+
+const PARTITIONS = 4
+const LIMIT_MS = 180_000
+const POLL_MS = 20
+
+export async function openServices() {
+	const kafka = new Kafka({ brokers: process.env.KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING })
+	const client = new cassandra.Client({
+		contactPoints: process.env.CASSANDRA_CONTACT_POINTS.split(','),
+		localDataCenter: process.env.CASSANDRA_DATACENTER,
+	})
+	const redis = new Redis(process.env.REDIS_URL)
+	const producer = kafka.producer()
+	const admin = kafka.admin()
+	await Promise.all([client.connect(), producer.connect(), admin.connect()])
+	return {
+		client,
+		redis,
+		producer,
+		admin,
+		close: () => Promise.allSettled([client.shutdown(), producer.disconnect(), admin.disconnect(), redis.quit()]),
+	}
+}
+
+/** @typedef {Awaited<ReturnType<typeof openServices>>} Services */
+
+/** The documented tables, without those that this package would add. @param {Services} services @param {string} name */
+export async function makePlace({ admin, client }, name) {
+	await admin.createTopics({ topics: [{ topic: name, numPartitions: PARTITIONS }] })
+	await client.execute(
+		`CREATE KEYSPACE ${name} WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = true`,
+	)
+	await client.execute(`CREATE TABLE ${name}.contexts (run_id text PRIMARY KEY, context_data text)`)
+	await client.execute(
+		`CREATE TABLE ${name}.statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)`,
+	)
+}
+
+/** With the version key, without which the JavaScript package drops every job. */
+export const insertContext = ({ client }, keyspace, runId, { id }) =>
+	client.execute(
+		`INSERT INTO ${keyspace}.contexts (run_id, context_data) VALUES (?, ?)`,
+		[runId, JSON.stringify({ blueprintId: id, blueprintVersion: null })],
+		{ prepare: true },
+	)
+
+/** @param {Services} services @param {string} topic @param {string[]} runIds @param {any} blueprint */
+export const sendStarts = ({ producer }, topic, runIds, { id, nodes }) =>
+	producer.send({
+		topic,
+		messages: runIds.map((runId) => ({
+			key: runId,
+			value: JSON.stringify({ runId, blueprintId: id, nodeId: nodes[0].id }),
+		})),
+	})
+
+/**
+ * What the servers have counted: statements of the worker's connections (preparing them included), commands, messages.
+ *
+ * @param {Services} services
+ * @param {{ topic: string, applicationName: string }} of
+ */
+export async function serverCounts({ client, redis, admin }, { topic, applicationName }) {
+	const { rows } = await client.execute('SELECT client_options, request_count FROM system_views.clients')
+	// This package's own driver names itself, whatever the client object is called.
+	const own = rows.filter(({ client_options: options }) =>
+		[applicationName, 'flowcraft'].includes(options?.APPLICATION_NAME),
+	)
+	const commands = (await redis.info('commandstats')).matchAll(/cmdstat_([a-z|]+):calls=(\d+)/g)
+	const offsets = await admin.fetchTopicOffsets(topic)
+	return {
+		cql: own.reduce((sum, { request_count: count }) => sum + Number(count), 0),
+		coordination: [...commands].reduce((sum, [, name, calls]) => (name === 'info' ? sum : sum + Number(calls)), 0),
+		messages: offsets.reduce((sum, { high }) => sum + Number(high), 0),
+	}
+}
+
+/** @param {Services} services @param {string} keyspace @param {number} runs */
+export async function finished({ client }, keyspace, runs) {
+	const limit = Date.now() + LIMIT_MS
+	for (;;) {
+		const { rows } = await client.execute(
+			`SELECT count(*) AS n FROM ${keyspace}.statuses WHERE status = 'completed' ALLOW FILTERING`,
+		)
+		if (Number(rows[0].n) >= runs) return
+		if (Date.now() > limit) throw new Error(`${rows[0].n} of ${runs} runs ended`)
+		await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+	}
+}
+
+/** @param {Services} services @param {string} keyspace @param {string[]} ids @param {(context: any) => boolean} check */
+export async function verify({ client }, keyspace, ids, check) {
+	for (const id of ids) {
+		const row = (
+			await client.execute(`SELECT status_data FROM ${keyspace}.statuses WHERE run_id = ?`, [id], { prepare: true })
+		).first()
+		const { status, payload } = JSON.parse(row.status_data)
+		if (status !== 'completed' || !check(payload.context))
+			throw new Error(`run ${id} has a wrong result: ${row.status_data}`)
+	}
+}
+
+/** @param {Record<string, any>} options of worker.mjs */
+export async function startWorker(options) {
+	const child = spawn(
+		process.execPath,
+		[fileURLToPath(new URL('./worker.mjs', import.meta.url)), JSON.stringify(options)],
+		{ stdio: ['pipe', 'pipe', 'inherit'] },
+	)
+	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+	const line = async () => {
+		const { value, done } = await lines.next()
+		if (done) throw new Error(`the worker of ${options.packageName} ended`)
+		return value
+	}
+	while ((await line()) !== 'ready');
+	return {
+		async ask() {
+			child.stdin.write('\n')
+			return JSON.parse(await line())
+		},
+		async end() {
+			child.stdin.end()
+			await once(child, 'exit')
+		},
+	}
+}

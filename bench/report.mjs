@@ -1,0 +1,138 @@
+/**
+ * What a comparison says, in words and as a page.
+ */
+import { readFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { OURS, THEIRS, WORKLOADS } from './workloads.mjs'
+
+/**
+ * One round of one package.
+ *
+ * @typedef {object} Row
+ * @property {number} jobsPerSecond
+ * @property {number} cpuMsPerJob of the worker, user and system
+ * @property {number} cqlPerJob requests of the worker's connections, as Cassandra counts them
+ * @property {number} coordinationPerJob commands that Redis counts
+ * @property {number} producesPerJob messages on the topic, start messages left out
+ * @property {number} idleMb resident memory before the first job
+ * @property {number} rssMb resident memory at the end
+ * @property {number} toFirstJobMs from before the clients are made to the end of the first node body
+ * @property {number[]} [gaps] ms from the end of a node body to the beginning of the next one; runs one at a time
+ *
+ * @typedef {Record<string, Record<string, Row[]>>} Results by workload and package
+ * @typedef {{ machine: string, at: string, rounds: number, results: Results }} Figures
+ */
+
+const versionOf = (/** @type {string} */ path) =>
+	JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')).version
+const VERSIONS = {
+	[OURS]: versionOf('../package.json'),
+	[THEIRS]: versionOf('../node_modules/kafka-adapter-js/package.json'),
+}
+
+export const machine = () =>
+	`${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${process.platform} ${process.arch}`
+
+const sorted = (/** @type {number[]} */ numbers) => [...numbers].sort((a, b) => a - b)
+/** @param {number[]} numbers @param {number} part from 0 to 1 */
+const quantile = (numbers, part) => sorted(numbers)[Math.min(numbers.length - 1, Math.floor(numbers.length * part))]
+const median = (/** @type {number[]} */ numbers) => quantile(numbers, 0.5)
+
+/** @param {number[]} numbers */
+function spread(numbers) {
+	const digits = Math.max(...numbers) < 10 ? 2 : 0
+	const [least, most] = [Math.min(...numbers), Math.max(...numbers)].map((number) => number.toFixed(digits))
+	return numbers.length === 1 ? least : `${median(numbers).toFixed(digits)} (${least}-${most})`
+}
+
+/** @param {Row[]} rows @param {Exclude<keyof Row, 'gaps'>} key */
+const of = (rows, key) => spread(rows.map((row) => row[key]))
+
+/** Round by round, since the machine's speed drifts. @param {Record<string, Row[]>} rows @param {'jobsPerSecond' | 'cpuMsPerJob'} key */
+function ratios(rows, key) {
+	const pairs = rows[OURS].map((row, at) => [row[key], rows[THEIRS][at][key]])
+	return pairs.map(([ours, theirs]) => (key === 'jobsPerSecond' ? ours / theirs : theirs / ours))
+}
+
+/** @param {string} workload @param {Record<string, Row[]>} rows */
+export function summary(workload, rows) {
+	const lines = Object.entries(rows).map(
+		([name, list]) =>
+			`  ${name.padEnd(26)} ${of(list, 'jobsPerSecond')} jobs/s; per job ${of(list, 'cpuMsPerJob')} ms CPU, ` +
+			`${of(list, 'cqlPerJob')} CQL, ${of(list, 'coordinationPerJob')} coordination, ${of(list, 'producesPerJob')} produces; ` +
+			`${of(list, 'rssMb')} MB`,
+	)
+	const faster = `  ratio of jobs/s ${spread(ratios(rows, 'jobsPerSecond'))}, of CPU ${spread(ratios(rows, 'cpuMsPerJob'))}`
+	return [`\n${workload}: ${WORKLOADS[workload].title}`, ...lines, faster, ...gapLines(rows, '  ')].join('\n')
+}
+
+/** @param {Record<string, Row[]>} rows @param {string} indent */
+function gapLines(rows, indent) {
+	return Object.entries(rows).flatMap(([name, list]) => {
+		const gaps = list.flatMap((row) => row.gaps ?? [])
+		if (gaps.length === 0) return []
+		const [p50, p99] = [0.5, 0.99].map((part) => quantile(gaps, part).toFixed(1))
+		return [
+			`${indent}${name}: from a node's end to its successor's start p50 ${p50} ms, p99 ${p99} ms (${gaps.length} steps)`,
+		]
+	})
+}
+
+const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
+	[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+
+/** Of docs/benchmarks.md. @param {Figures} figures */
+export function document({ machine: where, at, rounds, results }) {
+	const names = { [OURS]: `this package ${VERSIONS[OURS]}`, [THEIRS]: `npm's ${VERSIONS[THEIRS]}` }
+	const throughput = Object.entries(results).flatMap(([workload, rows]) =>
+		Object.entries(rows).map(([name, list]) => [
+			WORKLOADS[workload].title,
+			names[name],
+			of(list, 'jobsPerSecond'),
+			of(list, 'cpuMsPerJob'),
+			of(list, 'cqlPerJob'),
+			of(list, 'coordinationPerJob'),
+			of(list, 'producesPerJob'),
+			of(list, 'rssMb'),
+		]),
+	)
+	const ratioRows = Object.entries(results).map(([workload, rows]) => [
+		WORKLOADS[workload].title,
+		spread(ratios(rows, 'jobsPerSecond')),
+		spread(ratios(rows, 'cpuMsPerJob')),
+	])
+	const all = Object.values(results)
+	const single = [OURS, THEIRS].map((name) => {
+		const rows = all.flatMap((some) => some[name])
+		return [names[name], of(rows, 'toFirstJobMs'), of(rows, 'idleMb')]
+	})
+	const latency = all.flatMap((rows) => gapLines(rows, '- '))
+	return `# Benchmarks
+
+Written by \`npm run bench -- --write\`; the raw figures are in [benchmarks.json](benchmarks.json).
+
+${where}; ${at}. One worker of each package in a process of its own, in turn, on the same Kafka, Cassandra and Redis on the same
+machine, each round with a fresh topic of 4 partitions and a fresh keyspace with the documented tables. A round counts only when every
+run has the right result. Medians of ${rounds} rounds (least-most). Absolute figures are those of this machine, with the three servers and the
+client on it; the ratios say more.
+
+## Throughput
+
+${table(['workload', 'package', 'jobs/s', 'CPU ms per job', 'CQL per job', 'coordination per job', 'produces per job', 'MB at the end'], throughput)}
+
+CPU is that of the worker process. CQL requests, coordination commands and messages are counted by the servers, start messages left out;
+preparing statements is in it.
+
+## Ratios, round by round
+
+${table(['workload', 'jobs/s, times as many', 'CPU per job, times as little'], ratioRows)}
+
+## Latency
+
+${latency.join('\n') || 'Not measured.'}
+
+## Start and memory
+
+${table(['package', 'ms from making the clients to the end of the first node', 'MB of a worker that waits'], single)}
+`
+}
