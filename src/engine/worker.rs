@@ -329,6 +329,7 @@ impl Worker {
                     self.machine.forget_partition(partition, "partition lost");
                 }
             }
+            SourceEvent::NotCommitted(partitions) => self.machine.commit_again(&partitions),
             SourceEvent::Joined => self.joined(Ok(())),
             SourceEvent::Trouble(error) => {
                 if self.board.trouble("kafka", error.code().as_str(), &error.to_string()) {

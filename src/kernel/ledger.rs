@@ -131,6 +131,11 @@ impl Ledger {
         Some(position)
     }
 
+    /// What was taken did not arrive: the position is taken again, also where it has not moved.
+    pub fn commit_again(&mut self) {
+        self.committed = None;
+    }
+
     /// Received offsets that are still incomplete since before `limit`.
     pub fn held_since(&self, limit: Moment) -> impl Iterator<Item = i64> + '_ {
         self.incomplete.iter().filter(move |(_, since)| **since < limit).map(|(offset, _)| *offset)

@@ -20,6 +20,8 @@ pub enum SourceEvent {
     },
     /// Partitions are gone already (session expired): nothing may be recorded or committed for them.
     Lost(Vec<i32>),
+    /// Positions of these partitions were not committed, or perhaps not: they are to be committed again.
+    NotCommitted(Vec<i32>),
     /// The group was joined for the first time (also when no partition was assigned).
     Joined,
     /// A problem that passes by itself or needs an operator; for health and logs.

@@ -259,6 +259,7 @@ impl JobSource for KafkaSource {
         let failed = self.group.with_owned(positions, |list| member.commit(&list, CommitMode::Async)).and_then(Result::err);
         if let Some(error) = failed {
             self.group.trouble(error.rdkafka_error_code(), errors::store("committing offsets", &error));
+            self.group.emit(SourceEvent::NotCommitted(positions.iter().map(|(partition, _)| *partition).collect()));
         }
     }
 

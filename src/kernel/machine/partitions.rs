@@ -134,6 +134,16 @@ impl Machine {
         self.lane.retain(|handle| self.runs.contains_key(handle));
     }
 
+    /// Positions of these partitions that were taken did not arrive. Without this, the last ones of a partition at rest would
+    /// never be committed.
+    pub fn commit_again(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            if let Some(state) = self.partitions.get_mut(partition) {
+                state.ledger.commit_again();
+            }
+        }
+    }
+
     /// Positions to commit that lie beyond what was taken before.
     pub fn take_commits(&mut self) -> Vec<(i32, i64)> {
         let owned = self.partitions.iter_mut().filter(|(number, _)| **number != VIRTUAL_PARTITION);

@@ -420,6 +420,11 @@ impl World {
 
     fn commit(&mut self) {
         for (partition, position) in self.machine.take_commits() {
+            // The coordinator refuses it, as in a rebalance.
+            if self.dice.roll(4) == 0 {
+                self.machine.commit_again(&[partition]);
+                continue;
+            }
             let before = self.committed.insert(partition, position);
             assert!(before.is_none_or(|before| before <= position), "G5: committed backwards");
         }
@@ -798,5 +803,21 @@ fn serial_mode_keeps_a_command_of_the_run_that_it_closes() {
     machine.messages(vec![message(1, &OutboundJob { run: "r".into(), command: Some(wake), ..OutboundJob::default() })], now);
     machine.published(handle, now);
     assert!(load(&mut machine).is_some(), "the wake-up opens the run again");
+    assert_eq!(machine.take_commits(), [(0, 1)]);
+}
+
+// After a restart of Kafka: the commits of a worker were refused in the rebalance that followed, and its partitions had nothing more to
+// commit.
+#[test]
+fn a_position_whose_commit_failed_is_committed_again_though_nothing_moves() {
+    let mut machine = Machine::new(Config::default(), 1);
+    machine.assign(0);
+    machine.activate(0, Now::default());
+    machine.messages(vec![RawMessage { offset: 0, value: Some(b"no job".to_vec()), ..RawMessage::default() }], Now::default());
+    let buried = machine.take_actions().into_iter().find_map(|action| if let Action::Bury { token, .. } = action { Some(token) } else { None });
+    machine.buried(buried.unwrap());
+    assert_eq!(machine.take_commits(), [(0, 1)]);
+    assert_eq!(machine.take_commits(), []);
+    machine.commit_again(&[0, 7]);
     assert_eq!(machine.take_commits(), [(0, 1)]);
 }
