@@ -74,6 +74,7 @@ fn note(heard: &mut Heard, event: SourceEvent, eager: bool) {
         SourceEvent::Assigned(_) => "assigned",
         SourceEvent::Revoking { .. } => "revoking",
         SourceEvent::Lost(_) => "lost",
+        SourceEvent::NotCommitted(_) => "not committed",
         SourceEvent::Joined => "joined",
         SourceEvent::Trouble(_) => "trouble",
         SourceEvent::Ended(_) => "ended",
@@ -93,6 +94,8 @@ fn note(heard: &mut Heard, event: SourceEvent, eager: bool) {
             heard.assigned.retain(|partition| !partitions.contains(partition));
             heard.lost.extend(partitions);
         }
+        // What a port promises is seen on the log itself.
+        SourceEvent::NotCommitted(_) => {}
         SourceEvent::Joined => heard.joined += 1,
         SourceEvent::Trouble(error) => heard.troubles.push(error),
         SourceEvent::Ended(failure) => heard.ended.push(failure),
