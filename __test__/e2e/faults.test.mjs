@@ -151,7 +151,10 @@ describe('services that go away under load', () => {
 					const isExplained = name === 'kafka' && /partitions \[.*\] were lost/.test(logs)
 					assert.ok(doubled.length === 0 || isExplained, `${doubled.join(', ')} ran twice:\n${logs}`)
 					t.diagnostic(`${name} was away for ${downMs} ms; ${doubled.length} nodes ran twice`)
-					await place.allCommitted()
+					// A member that the coordinator has forgotten commits when it has joined again.
+					await place
+						.allCommitted({ timeoutMs: 120_000 })
+						.catch((error) => assert.fail(`${error.message}\n${first.output}${second.output}`))
 					for (const one of [first, second]) {
 						await until('health is green again', async () => (await one.health()).healthy, {
 							describe: () => one.health(),
