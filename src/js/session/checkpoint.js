@@ -130,7 +130,7 @@ function leaveOutWhatJsonCannotSay() {
 const OPEN = new Set(['awaiting', 'running'])
 
 /** @param {import('./outcome.js').Outcome} outcome */
-export const goesOn = ({ status }) => OPEN.has(status)
+const goesOn = ({ status }) => OPEN.has(status)
 
 /** Whether its run has ended. @param {Checkpoint | undefined} checkpoint */
 export const isOver = (checkpoint) => checkpoint?.outcome !== undefined && !goesOn(checkpoint.outcome)

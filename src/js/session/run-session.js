@@ -7,7 +7,7 @@
 import { executeBatch, processResults } from 'flowcraft'
 import { adoptRun, enterLoop, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from '../errors.js'
-import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, goesOn, moments, unlessEmpty } from './checkpoint.js'
+import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, isOver, moments, unlessEmpty } from './checkpoint.js'
 import { isParkingTimer, parseCommand } from '../adapter/command-messages.js'
 import { Freshness } from './freshness.js'
 import { LiveRun } from './live-run.js'
@@ -231,7 +231,7 @@ export class RunSession {
 		this.#base = checkpoint.base ?? 0
 		this.#outcome = checkpoint.outcome
 		this.#schedule.restore(checkpoint)
-		if (!checkpoint.adopted || (this.#outcome && !goesOn(this.#outcome))) return
+		if (!checkpoint.adopted || isOver(checkpoint)) return
 		// Only its message says that such a node is due: nobody here has recorded what led to it.
 		for (const nodeId of this.#opening.nodeIds) this.#admitStray(nodeId)
 	}
@@ -244,7 +244,7 @@ export class RunSession {
 		const due = this.#fresh
 		this.#fresh = []
 		this.#env.native.opened(this.#handle, dueJson(due))
-		if (!this.#outcome || goesOn(this.#outcome)) {
+		if (!isOver(this.#opening.checkpoint)) {
 			// What came while the run was parked has no message any more.
 			for (const text of this.#opening.unparked?.commands ?? []) this.#accept(NO_TOKEN, text)
 			for (const { token, text } of commands) this.#accept(token, text)
@@ -784,7 +784,7 @@ export class RunSession {
 			hidden: unlessEmpty(this.#context.hiddenKeys()),
 			outcome: this.#outcome,
 		}
-		if (!this.#outcome || goesOn(this.#outcome)) this.#writeProgress(checkpoint)
+		if (!isOver(checkpoint)) this.#writeProgress(checkpoint)
 		return checkpoint
 	}
 
