@@ -1,14 +1,14 @@
 /**
  * G11 by the thousand: random blueprints on the public adapter over the in-memory ports end as `FlowRuntime.run` does, with
- * every message twice and with workers that die. `SEED` replays a run; long.mjs goes on for as long as it is told.
+ * every message twice and with workers that die. `SEED` takes others; long.mjs goes on for as long as it is told.
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
+import { seed } from '../support/seed.mjs'
 import { MODES, campaign, compareOne, explain, featuresOfMode } from './campaign.mjs'
 import { Histogram } from './features.mjs'
 
-const seed = Number(process.env.SEED) || Math.floor(Math.random() * 2 ** 31)
 const COUNTS = {
 	wave: 900,
 	eager: 250,

@@ -1,10 +1,11 @@
 /**
  * G11 on the real services: random blueprints end as `FlowRuntime.run` does, also while worker processes are killed. `SEED`
- * replays a run.
+ * takes others.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { openCluster, until } from '../support/cluster.mjs'
+import { seed } from '../support/seed.mjs'
 import { Journal, startWorkerProcess } from '../support/worker-process.mjs'
 import { withWorker } from '../integration/one-worker.mjs'
 import { runtimeOptions } from './bodies.mjs'
@@ -12,7 +13,6 @@ import { comparable, difference, published } from './comparator.mjs'
 import { blueprintsOf, registered } from './flows.mjs'
 import { expected } from './memory.mjs'
 
-const seed = Number(process.env.SEED) || Math.floor(Math.random() * 2 ** 31)
 const BLUEPRINTS = 120
 const KILLED = 20
 const WINDOW = 20

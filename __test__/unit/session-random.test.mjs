@@ -6,8 +6,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { recipes } from '../oracle/generator.mjs'
 import { compare, compareAnswered, compareWithKills } from '../oracle/sessions.mjs'
+import { seed } from '../support/seed.mjs'
 
-const seed = process.env.SEED === 'random' ? Math.floor(Math.random() * 2 ** 31) : Number(process.env.SEED ?? 20251122)
 const twice = { engine: { duplicate: true, ackDelay: 'random', seed } }
 
 /**
