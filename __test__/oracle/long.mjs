@@ -2,6 +2,7 @@
  * The oracle for as long as it is told, over the in-memory ports:
  *
  *   node __test__/oracle/long.mjs --minutes 30 [--mode eager] [--seed 7]
+ *   node __test__/oracle/long.mjs --blueprints 20000 ...                until so many were compared in each mode
  *   node __test__/oracle/long.mjs --mode eager --seed 7 --path 12      one blueprint of a failed run, shrunk
  *
  * Without `--mode` all modes take turns. It ends with the histogram of features; its exit code is 1 after a difference.
@@ -11,11 +12,13 @@ import { MODES, campaign, explain, shrink } from './campaign.mjs'
 import { Histogram } from './features.mjs'
 
 const MINUTE_MS = 60_000
+const DEFAULT_MINUTES = 30
 const BLUEPRINTS_PER_ROUND = 1000
 
 const { values } = parseArgs({
 	options: {
-		minutes: { type: 'string', default: '30' },
+		minutes: { type: 'string' },
+		blueprints: { type: 'string' },
 		mode: { type: 'string' },
 		seed: { type: 'string' },
 		path: { type: 'string' },
@@ -29,14 +32,17 @@ const firstSeed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31))
 process.exitCode = values.path === undefined ? await search() : await replay(values.path)
 
 async function search() {
-	const end = Date.now() + Number(values.minutes) * MINUTE_MS
+	const enough = Number(values.blueprints ?? Infinity)
+	const minutes = values.minutes ?? (values.blueprints === undefined ? DEFAULT_MINUTES : Infinity)
+	const end = Date.now() + Number(minutes) * MINUTE_MS
 	const totals = new Map(modes.map((mode) => [mode, { compared: 0, kills: 0, different: 0 }]))
 	const histogram = new Histogram()
-	for (let seed = firstSeed; Date.now() < end; seed++) {
-		for (const mode of modes) {
+	const isOpen = () => Date.now() < end && [...totals.values()].some(({ compared }) => compared < enough)
+	for (let seed = firstSeed; isOpen(); seed++) {
+		for (const [mode, total] of totals) {
+			if (total.compared >= enough) continue
 			if (Date.now() >= end) break
 			const { compared, kills, failures } = await campaign(mode, seed, BLUEPRINTS_PER_ROUND, histogram)
-			const total = /** @type {NonNullable<ReturnType<typeof totals.get>>} */ (totals.get(mode))
 			total.compared += compared
 			total.kills += kills
 			total.different += failures.length
