@@ -179,8 +179,12 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	/**
 	 * What stands in for the services that are not given. `"embedded"` keeps everything in this process, which needs no
 	 * server and loses everything with the process; a name separates several of them.
+	 *
+	 * `crashAfterCalls`, for tests: the worker dies with that call of its stores and log, as by `kill -9`. That call still
+	 * takes effect, nothing is answered any more, and others of the group get its partitions. One warning tells of it;
+	 * `stop()` ends what is left. Node bodies that run then go on, and nothing of them is recorded.
 	 */
-	backend?: 'embedded' | { embedded: string }
+	backend?: 'embedded' | { embedded: string; crashAfterCalls?: number }
 	/** Default `flowcraft-jobs`. At most 249 of `A-Z a-z 0-9 . _ -`. */
 	topicName?: string
 	/** Consumer group. Default `flowcraft-workers`. */

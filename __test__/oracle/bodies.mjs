@@ -12,8 +12,11 @@ export const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 const OF_THIS_RUN = /\\*"(_executionId|wakeUpAt)\\*":\\*"[^"\\]*\\*"/g
 
 /** How many variants of speed there are. */
-export const VARIANTS = 13
-const FIRST_MIXED = 4
+export const VARIANTS = 15
+const CONTROLLERS_LAST = 4
+const CONTROLLERS_FIRST = 5
+const FIRST_MIXED = 6
+const MANY_TURNS = 40
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -37,20 +40,32 @@ function turnsOf(variant, name, delay) {
 	if (variant === 0) return odd(delay)
 	if (variant === 1) return odd(0)
 	if (variant === 2) return odd(9 - place)
-	if (variant < FIRST_MIXED) return odd(place)
-	return odd((digest([variant, name]) >>> 0) % 9)
+	if (variant === 3) return odd(place)
+	return odd(mixed([variant, name, 'body']) % 9)
 }
 
 /**
- * Turns around a node, its body's not counted. Mixed ones are so far apart that a built-in node, which has no body, is
- * slower than one with a body about as often as faster: a loop's controller races with what it started earlier.
+ * Turns around a node, its body's not counted. A controller that is entered again races with what it has started, and
+ * has no body: it is the last and the first of them once each. Mixed turns are far enough apart for both, too.
  * @param {number} variant @param {string} nodeId
  */
 function turnsAround(variant, nodeId) {
 	const name = nodeId.replace(UUID, '*')
+	// The parts of a loop or a batch are called after it (`parts.mjs`).
+	const isPart = /_[a-z]+$/.test(name)
 	if (variant < 2) return 0
+	if (variant === CONTROLLERS_LAST) return isPart ? 0 : MANY_TURNS
+	if (variant === CONTROLLERS_FIRST) return isPart ? MANY_TURNS : 0
 	if (variant < FIRST_MIXED) return turnsOf(variant, name, 0) - 1
-	return 2 * ((digest([variant, name, 'around']) >>> 0) % 25)
+	return 2 * (mixed([variant, name]) % 25)
+}
+
+/** Numbers that have nothing to do with each other for values that are nearly the same. @param {any} value */
+function mixed(value) {
+	let hash = digest(value)
+	hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+	hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+	return (hash ^ (hash >>> 16)) >>> 0
 }
 
 /** Results that need nothing but the call. @type {Record<string, (call: any, seen: any) => any>} */

@@ -122,9 +122,12 @@ function addFallbacks(recipes, parts, edges, scope) {
 function withoutRaces(blueprint, edges, ignore) {
 	// Memory's barrier lets conditions read what siblings of the source have written (row 7).
 	for (const one of edges) if (one.condition?.endsWith('|| flag')) one.condition = 'flag'
+	const hasFallback = new Set(blueprint.nodes.filter((/** @type {any} */ one) => one.config?.fallback).map(idOf))
 	for (const node of blueprint.nodes) {
-		// Of two transforms into one node the second sees the first one's result (row 20): their order matters.
-		if (predecessors(node.id, blueprint.edges).length > 1)
+		// Of two transforms into one node the second sees the first one's result (row 20): their order matters. A fallback
+		// inherits the edges of what it replaces.
+		const sources = predecessors(node.id, blueprint.edges)
+		if (sources.length > 1 || sources.some((id) => hasFallback.has(id)))
 			for (const one of edges) if (one.target === node.id) delete one.transform
 		// An eager `any` join does not wait for the end of the wave: what it reads of its sources is a race.
 		if (node.config?.joinStrategy === 'any') {
@@ -141,6 +144,8 @@ function addInputs(node, sources) {
 	if (node.params.inputs === 'string') node.inputs = sources[0]
 	if (node.params.inputs === 'map') node.inputs = Object.fromEntries([...sources, 'flag'].map((id) => [id, id]))
 }
+
+const idOf = (/** @type {any} */ { id }) => id
 
 /** Distinct sources of a node's edges. @param {string} id @param {any[]} edges @returns {string[]} */
 function predecessors(id, edges) {

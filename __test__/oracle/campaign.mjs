@@ -16,7 +16,7 @@ import { expected } from './memory.mjs'
  * @property {'eager' | 'wave'} schedule
  * @property {boolean} [pauses] with waits and sleeps; the run is compared as it awaits
  * @property {boolean} [twice] every job message is delivered twice
- * @property {boolean} [kills] the worker is dropped again and again, in the middle of its calls
+ * @property {boolean} [kills] the worker dies again and again, with any call of its stores and its log
  */
 
 /** @type {Record<string, Mode>} */
@@ -33,10 +33,10 @@ export const MODES = {
 const BLUEPRINTS_PER_CLUSTER = 250
 /** Runs at once. With kills few: a life has to be long enough for some to end. */
 const WINDOW = { calm: 24, killed: 3 }
-/** Bodies that a worker may begin before it dies. */
-const LIFE = { shortest: 4, longest: 60 }
-/** A subflow is one job: with more bodies than a life has it would never end, were there no end to the kills. */
-const MOST_KILLS = 40
+/** Calls that a worker has before it dies: its start alone takes a dozen. */
+const LIFE = { shortest: 2, longest: 120 }
+/** Of each cluster, so that it comes to an end; fewer where each next owner waits for a lease. */
+const MOST_KILLS = { free: 200, leased: 5 }
 /** Which speeds of node bodies the clusters have, in turn. */
 const SPEEDS = [0, 2, 3, 5]
 const SHRINK_MS = 30_000
@@ -100,7 +100,10 @@ async function compareAll(some, { mode, histogram, report, random, from }) {
 	const variant = mode.schedule === 'eager' ? SPEEDS[(from / BLUEPRINTS_PER_CLUSTER) % SPEEDS.length] : 0
 	for (const strict of [false, true]) {
 		const own = cases.filter(({ built }) => built.strict === strict).map(({ built }) => built)
-		clusters.set(strict, await openEmbedded(own, { ...mode, strict, variant, kill: mode.kills && dying(random) }))
+		clusters.set(
+			strict,
+			await openEmbedded(own, { ...mode, strict, variant, ...(mode.kills ? mortal(random, strict) : {}) }),
+		)
 	}
 	const waiting = cases.values()
 	const next = async () => {
@@ -121,17 +124,11 @@ async function compareAll(some, { mode, histogram, report, random, from }) {
 const expectedIn = (/** @type {Mode} */ { profile, kills }, /** @type {import('./build.mjs').Built} */ built) =>
 	expected(built, { raceFree: profile === 'eager' || kills })
 
-/** @param {() => number} random @returns {() => boolean} */
-function dying(random) {
-	const life = () => LIFE.shortest + Math.floor(random() * (LIFE.longest - LIFE.shortest))
-	let left = life()
-	let kills = 0
-	return () => {
-		if (--left > 0 || kills === MOST_KILLS) return false
-		left = life()
-		kills++
-		return true
-	}
+/** @param {() => number} random @param {boolean} leases */
+function mortal(random, leases) {
+	let kills = leases ? MOST_KILLS.leased : MOST_KILLS.free
+	const life = () => (kills-- > 0 ? LIFE.shortest + Math.floor(random() * (LIFE.longest - LIFE.shortest)) : undefined)
+	return { leases, life }
 }
 
 /**
@@ -147,8 +144,8 @@ export async function compareOne(name, recipe, repeat = 1) {
 	const built = build(recipe, 'random')
 	const memory = await expectedIn(mode, built)
 	if (!memory) return undefined
-	const kill = mode.kills ? dying(randomFrom(1)) : undefined
-	const cluster = await openEmbedded([built], { ...mode, strict: built.strict, kill })
+	const deaths = mode.kills ? mortal(randomFrom(1), false) : {}
+	const cluster = await openEmbedded([built], { ...mode, strict: built.strict, ...deaths })
 	try {
 		for (let run = 1; run <= repeat; run++) {
 			const found = difference(await cluster.run(built), memory)

@@ -10,6 +10,8 @@ import { comparable, published } from './comparator.mjs'
 const ENDED = new Set(['completed', 'failed', 'awaiting', 'cancelled'])
 const PATIENCE_MS = 30_000
 const POLL_MS = 4
+/** What a worker says that died as asked. */
+const DIED = /the worker died with call \d+ of its stores/
 
 /** Sends every job message twice. */
 class Doubling extends KafkaAdapter {
@@ -31,19 +33,20 @@ class Doubling extends KafkaAdapter {
  * @param {boolean} [options.strict]
  * @param {number} [options.variant]
  * @param {boolean} [options.twice] every message is delivered twice
- * @param {() => boolean} [options.kill] asked whenever a body begins: whether the worker dies now
+ * @param {() => number | undefined} [options.life] calls of its stores and log after which the next worker dies
+ * @param {boolean} [options.leases] the next worker waits until the lease of a dead one is over
  */
-export async function openEmbedded(all, { schedule, strict = false, variant = 0, twice = false, kill }) {
-	const backend = { embedded: randomUUID() }
+export async function openEmbedded(all, { schedule, strict = false, variant = 0, twice = false, life, leases = true }) {
+	const embedded = randomUUID()
 	const blueprints = Object.assign({}, ...all.map((one) => ({ ...one.children, [one.blueprint.id]: one.blueprint })))
-	/** @type {Promise<unknown>[]} */
-	const dying = []
 	/** @type {KafkaAdapter} */
 	let adapter
 	/** @type {Promise<void>} */
 	let started
 	let kills = 0
 	let isUp = false
+	/** Ends with the worker, whose calls are not answered from then on. @type {Promise<'died'>} */
+	let death
 
 	/** As the documented client starts a run: its row is what the run begins with, no more. @param {any} blueprint @param {any} initial */
 	async function startAsClient(blueprint, initial) {
@@ -56,45 +59,59 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 	}
 
 	async function start() {
-		const generation = kills
-		const begin = () => {
-			if (isUp && generation === kills && kill?.()) restart()
-		}
+		const logger = new NullLogger()
+		death = new Promise((resolve) => {
+			logger.warn = (/** @type {string} */ message) => {
+				if (DIED.test(message)) resolve('died')
+			}
+		})
 		const Class = twice ? Doubling : KafkaAdapter
-		adapter = new Class({
-			backend,
+		const own = new Class({
+			backend: { embedded, crashAfterCalls: life?.() },
 			schedule,
 			strict,
-			coordinationStore: undefined,
-			runtimeOptions: { ...runtimeOptions(variant, { begin }), blueprints, logger: new NullLogger() },
+			// Any object is accepted as a store. One that can do nothing: no leases.
+			coordinationStore: leases ? undefined : {},
+			leaseTtlMs: 1_000,
+			poisonOpenings: 1_000,
+			runtimeOptions: { ...runtimeOptions(variant), blueprints, logger },
 		})
-		await adapter.start()
-		isUp = true
+		adapter = own
+		void death.then(() => {
+			kills++
+			// What is left of it is no concern of the next one.
+			void own.stop({ deadlineMs: 0 })
+			if (isUp) started = start()
+		})
+		await Promise.race([own.start(), death])
 	}
 
-	/** The old worker is dropped in the middle of what it does. */
-	function restart() {
-		isUp = false
-		kills++
-		dying.push(adapter.stop({ deadlineMs: 0 }))
-		started = start()
+	/** There may be one more start by the time one has ended. */
+	async function up() {
+		for (let awaited; awaited !== started;) {
+			awaited = started
+			await awaited
+		}
 	}
 
 	/** @param {any} blueprint @param {any} initial @returns {Promise<string>} */
 	async function startRun(blueprint, initial) {
 		for (;;) {
-			await started
+			await up()
 			const generation = kills
+			const start = async () =>
+				schedule === 'wave' ? startAsClient(blueprint, initial) : (await adapter.startRun(blueprint.id, initial)).runId
 			try {
-				if (schedule === 'wave') return await startAsClient(blueprint, initial)
-				return (await adapter.startRun(blueprint.id, initial)).runId
+				const runId = await Promise.race([start(), death])
+				if (runId !== 'died') return runId
 			} catch (error) {
-				// The worker was dropped meanwhile; what it began is nobody's any more.
+				// The worker died meanwhile; what it began is nobody's any more.
 				if (generation === kills) throw error
 			}
 		}
 	}
 
+	isUp = true
 	started = start()
 	await started
 	return {
@@ -114,10 +131,9 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 			}
 		},
 		async close() {
+			await up()
 			isUp = false
-			await started
-			await Promise.all(dying)
-			await adapter.stop()
+			await Promise.race([adapter.stop(), death])
 		},
 	}
 }

@@ -177,6 +177,57 @@ test('row 10: an any join asked for in two waves runs twice', async () => {
 	}
 })
 
+/** Somebody waits, somebody opens. */
+function latch() {
+	/** @type {() => void} */
+	let open = () => {}
+	const opened = new Promise((/** @type {(value?: void) => void} */ resolve) => (open = resolve))
+	return { open, opened }
+}
+
+for (const moment of ['runs', 'has failed']) {
+	test(`row 10: what an any join leads to runs again for its slow, earlier wave while it ${moment}`, async () => {
+		visits.count = 0
+		const [begun, failed, twice] = [latch(), latch(), latch()]
+		const slow = async () => {
+			await (moment === 'runs' ? begun : failed).opened
+			return { output: 'slow' }
+		}
+		const failing = async () => {
+			begun.open()
+			if (moment === 'runs') await twice.opened
+			throw new Error('fails')
+		}
+		const join = async (/** @type {any} */ call) => {
+			const result = await counted(call)
+			if (visits.count === 2) setTimeout(twice.open, 0)
+			return result
+		}
+		const blueprint = {
+			id: 'bp',
+			nodes: [
+				n('slow', 'slow'),
+				n('a'),
+				n('b'),
+				n('j', 'join', { config: { joinStrategy: 'any' } }),
+				n('k', 'failing'),
+			],
+			edges: [e('slow>j'), e('a>b'), e('b>j'), e('j>k')],
+		}
+		const engine = startWorker({
+			registry: { ...registry, counted, slow, failing, join },
+			blueprints: { bp: blueprint },
+			eventBus: { emit: ({ type }) => void (type === 'node:error' && failed.open()) },
+		})
+		const { data } = await engine.result(startRun(engine, blueprint))
+		assert.equal(visits.count, 2)
+		assert.deepEqual(
+			data.payload.errors.map((/** @type {any} */ error) => error.nodeId),
+			['k', 'k'],
+		)
+	})
+}
+
 row('11: two actions to one target are one predecessor', {
 	nodes: [n('a', 'act', { params: { action: 'x' } }), n('b')],
 	edges: [e('a>b', { action: 'x' }), e('a>b', { action: 'y' })],

@@ -43,6 +43,8 @@ pub struct WorkerConfig {
     pub max_stall_ms: Option<u64>,
     /// Absent: runs are never taken for the death of their owners.
     pub poison_openings: Option<u32>,
+    /// Of the embedded backend: the worker dies with this call of its ports.
+    pub crash_after_calls: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

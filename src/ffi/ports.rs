@@ -11,7 +11,7 @@ use super::token::JsTokens;
 use crate::backends::bystander::Bystander;
 use crate::backends::cassandra;
 use crate::backends::clock::SystemClock;
-use crate::backends::embedded::Cluster;
+use crate::backends::embedded::{Cluster, Crash};
 use crate::backends::js::{JsContexts, JsCoordination, JsSink, JsSource, JsStatuses};
 use crate::backends::kafka::{KafkaLog, KafkaTopics};
 use crate::backends::redis::RedisCoordination;
@@ -42,7 +42,29 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>, limit: &StartL
     if let (Err(missing), TableConfig::Native { .. }) = (&timers, &config.timers) {
         bridge.log(LogLevel::Warn, format!("[KafkaAdapter] {missing}"));
     }
-    Ok(Ports { source, sink, direct_sink, contexts, statuses, timers, leases, coordination, executor: port.clone(), host: port, clock: Arc::new(SystemClock) })
+    let ports =
+        Ports { source, sink, direct_sink, contexts, statuses, timers, leases, coordination, executor: port.clone(), host: port, clock: Arc::new(SystemClock) };
+    Ok(match config.crash_after_calls {
+        Some(calls) => mortal(ports, calls, bridge),
+        None => ports,
+    })
+}
+
+/// The ports of a worker that dies with that call of them, for tests.
+fn mortal(ports: Ports, calls: u64, bridge: &Arc<Bridge>) -> Ports {
+    let bridge = bridge.clone();
+    let crash = Crash::after(calls, move || bridge.log(LogLevel::Warn, format!("[KafkaAdapter] the worker died with call {calls} of its stores, as asked")));
+    Ports {
+        source: crash.source(ports.source),
+        sink: crash.sink(ports.sink),
+        direct_sink: crash.sink(ports.direct_sink),
+        contexts: crash.contexts(ports.contexts),
+        statuses: crash.statuses(ports.statuses),
+        timers: ports.timers.map(|timers| crash.timers(timers)),
+        leases: ports.leases.map(|leases| crash.leases(leases)),
+        coordination: ports.coordination.map(|coordination| crash.coordination(coordination)),
+        ..ports
+    }
 }
 
 /// An overridden `enqueueJob` gets every successor; what has no place in its signature, hop counts and dead

@@ -6,6 +6,7 @@
 
 mod assignment;
 mod coordination;
+mod crash;
 mod leases;
 mod log;
 mod member;
@@ -16,6 +17,7 @@ mod timers;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
+pub use crash::Crash;
 pub use log::{EmbeddedSink, Letter};
 pub use member::EmbeddedSource;
 pub use tables::{ContextRow, StatusRow};

@@ -169,13 +169,18 @@ const readTimes = (options) => ({
 
 /**
  * @param {unknown} backend
- * @returns {{ embedded: string } | undefined}
+ * @returns {{ embedded: string, crashAfterCalls?: number } | undefined}
  */
 const readBackend = (backend) => {
 	if (backend === undefined) return undefined
 	if (backend === 'embedded') return Object.freeze({ embedded: 'default' })
 	if (isPlain(backend) && typeof backend.embedded === 'string' && backend.embedded) {
-		return Object.freeze({ embedded: backend.embedded })
+		const { embedded, crashAfterCalls } = backend
+		if (crashAfterCalls === undefined) return Object.freeze({ embedded })
+		if (typeof crashAfterCalls === 'number' && Number.isSafeInteger(crashAfterCalls) && crashAfterCalls > 0)
+			return Object.freeze({ embedded, crashAfterCalls })
+		const problem = `${String(crashAfterCalls)} is not a whole number of at least 1`
+		throw optionError('options.backend.crashAfterCalls', problem, 'Leave it out, but in tests')
 	}
 	throw optionError('options.backend', 'not a backend', 'Use "embedded" or { embedded: "a name" }, or leave it out')
 }

@@ -241,6 +241,7 @@ export const buildConfig = async (plan) => {
 		revokeGraceMs: settings.revokeGraceMs,
 		maxStallMs: settings.maxStallMs,
 		poisonOpenings: settings.poisonOpenings,
+		...(isEmbedded(settings.kafka) ? { crashAfterCalls: settings.kafka.crashAfterCalls } : {}),
 	}
 	return { config, token }
 }

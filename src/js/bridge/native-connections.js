@@ -15,7 +15,7 @@ import { getNative } from '../native.js'
 
 /**
  * @param {unknown} value
- * @returns {value is { embedded: string }} the embedded backend's place in a client's stead
+ * @returns {value is { embedded: string, crashAfterCalls?: number }} the embedded backend's place in a client's stead
  */
 export const isEmbedded = (value) => isPlain(value) && typeof value.embedded === 'string'
 

@@ -188,7 +188,8 @@ export class RunGraph extends GraphTraverser {
 
 	/** @param {string} nodeId @param {any} result @param {NodeDefinition[]} nextNodes @override */
 	markNodeCompleted(nodeId, result, nextNodes) {
-		if (!this.completed.has(nodeId)) this.#complete(nodeId)
+		// An `any` join's visit of an early wave may end after one of a later wave.
+		if (!this.isCompletedAt(nodeId, this.now)) this.#complete(nodeId)
 		super.markNodeCompleted(nodeId, result, nextNodes)
 		this.matched = nextNodes.length > 0
 		if (this.matched) for (const { id } of nextNodes) if (!this.isAnyJoin(id)) this.asked.push(id)

@@ -7,7 +7,8 @@
  * - An `all` node runs when somebody has asked for it at a moment at which all its predecessors were completed. A slow
  *   predecessor of an early wave may come after the one that asked; a fast one of a late wave does not count before its
  *   time.
- * - Once asked for, a node is not asked for again by moments before its own visit; by later ones only if it has failed.
+ * - Once a node has succeeded nobody asks for it again. One that has failed runs once more for each further moment at which it
+ *   was ready, be it an earlier one of which a slow visit tells late.
  *
  * `WaveSchedule`: Flowcraft's in-memory order. The whole frontier runs, in chunks; results are processed when the last
  * node has ended, in the order in which they ended.
@@ -118,7 +119,7 @@ export class EagerSchedule {
 	/** @param {string} nodeId @param {import('./run-graph.js').Moment} now */
 	#ask(nodeId, now) {
 		const running = this.#single.get(nodeId)
-		if (this.#session.graph.isCompletedAt(nodeId, now) || (running && running.wave > now.wave)) return
+		if (this.#session.graph.isCompletedAt(nodeId, now)) return
 		const ask = { ...now, surely: running !== undefined && running.wave === now.wave }
 		const asks = this.#asks.get(nodeId)
 		if (!asks) {
