@@ -25,8 +25,11 @@ export function build(recipe, id) {
 	const scope = { profile, blueprintId: id, blueprints: {}, budget: { left: MAX_NODES }, buildChild }
 	const blueprint = buildScope(recipe, id, scope, ignore)
 	const has = (/** @type {string} */ twist) => twists.includes(twist)
-	if (has('ring')) closeRing(blueprint)
-	if (has('ring') && has('version')) blueprint.metadata = { cycleEntryPoints: [blueprint.nodes.at(-1).id] }
+	// In a ring memory begins with every controller (spec 4.2). The end of a loop then runs whether or not its beginning has, which
+	// it reads: a race.
+	const isRing = has('ring') && !(profile === 'eager' && blueprint.nodes.some(isController))
+	if (isRing) closeRing(blueprint)
+	if (isRing && has('version')) blueprint.metadata = { cycleEntryPoints: [blueprint.nodes.at(-1).id] }
 	if (has('boom') && blueprint.edges.length > 0) blueprint.edges[0].condition = 'boom'
 	if (has('version')) blueprint.metadata = { ...blueprint.metadata, version: '7' }
 	return {
@@ -144,6 +147,8 @@ function addInputs(node, sources) {
 	if (node.params.inputs === 'string') node.inputs = sources[0]
 	if (node.params.inputs === 'map') node.inputs = Object.fromEntries([...sources, 'flag'].map((id) => [id, id]))
 }
+
+const isController = (/** @type {any} */ { uses }) => uses === 'loop-controller'
 
 const idOf = (/** @type {any} */ { id }) => id
 

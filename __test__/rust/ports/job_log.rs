@@ -140,6 +140,14 @@ pub async fn a_new_group_begins_with_the_oldest_job_and_commits_its_start(log: A
     worker.close().await;
 }
 
+pub async fn the_end_of_a_partition_is_after_its_last_job(log: Arc<dyn Log>) {
+    let worker = log.worker("g");
+    worker.source.prepare().await.unwrap();
+    let Some((partition, offset)) = send(&worker.sink, &outbound("run", "n", 0)).await.unwrap() else { panic!("the log tells places") };
+    assert_eq!(worker.source.end_offset(partition).await.unwrap(), Some(offset + 1));
+    worker.close().await;
+}
+
 pub async fn every_member_learns_that_it_joined(log: Arc<dyn Log>) {
     let mut members = Vec::new();
     for _ in 0..=PARTITIONS {
@@ -300,7 +308,8 @@ macro_rules! job_log_suite {
     ($log:expr) => {
         $crate::ports::job_log::job_log_suite!($log;
             delivers_jobs_in_sending_order_to_their_home_partition, redelivers_what_was_not_committed_and_nothing_else,
-            a_new_group_begins_with_the_oldest_job_and_commits_its_start, every_member_learns_that_it_joined,
+            a_new_group_begins_with_the_oldest_job_and_commits_its_start,
+            the_end_of_a_partition_is_after_its_last_job, every_member_learns_that_it_joined,
             an_orderly_revocation_waits_and_counts_commits, a_dropped_done_ends_a_revocation_too,
             partitions_of_a_closed_member_move_on, a_paused_partition_rests_until_it_is_resumed,
             dead_letters_keep_the_bytes_and_name_the_reason, close_is_idempotent_and_final);

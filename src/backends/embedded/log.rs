@@ -92,6 +92,11 @@ impl Topic {
         self.changed.notify_all();
     }
 
+    /// The offset after the last message of a partition.
+    pub(super) fn end(&self, partition: i32) -> Option<i64> {
+        lock(&self.state).partitions.get(index(partition)).map(|log| i64::try_from(log.len()).unwrap_or(i64::MAX))
+    }
+
     /// Appends a message; a partition that does not exist is the last one.
     pub(super) fn append(&self, partition: i32, key: Option<Vec<u8>>, value: Option<Vec<u8>>, hops: u32) -> (i32, i64) {
         let mut state = lock(&self.state);

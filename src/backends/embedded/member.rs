@@ -118,6 +118,11 @@ impl JobSource for EmbeddedSource {
         Ok(())
     }
 
+    async fn end_offset(&self, partition: i32) -> Result<Option<i64>, FlowError> {
+        self.refuse_when_closed("looking up the end of the log")?;
+        Ok(self.shared.topic.end(partition))
+    }
+
     async fn close(&self) {
         self.shared.closing.store(true, Ordering::SeqCst);
         self.shared.topic.wake();

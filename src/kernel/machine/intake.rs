@@ -64,8 +64,20 @@ impl Machine {
         if self.config.serial && self.serial_current == Some(anchor) {
             self.serial_current = None;
             self.serial_next();
+            self.note_ends();
             // Perhaps the last message that is read for long: the run that it is for must not wait for another.
             self.pump();
+        }
+    }
+
+    /// Keeps a message for the outcome of its run. What is to be read until then must not wait for it: of an adopted run
+    /// it is what the outcome waits for.
+    pub(super) fn hold_for_outcome(&mut self, handle: u32, anchors: Vec<Anchor>) {
+        let Some(run) = self.runs.get_mut(&handle) else { return self.release_all(anchors) };
+        let is_adopted = run.adoption != super::Adoption::No;
+        run.anchors.extend_from_slice(&anchors);
+        if is_adopted {
+            anchors.into_iter().for_each(|anchor| self.serial_done(anchor));
         }
     }
 
@@ -243,8 +255,8 @@ impl Machine {
         }
         if attached == 0 && run.adoption != super::Adoption::No {
             // Perhaps due without our knowing: the session decides, and the message waits for the outcome.
-            run.anchors.push(anchor);
-            return self.tell(ToSession::Stray { handle, node: node.to_owned() });
+            self.tell(ToSession::Stray { handle, node: node.to_owned() });
+            return self.hold_for_outcome(handle, vec![anchor]);
         }
         if attached == 0 {
             self.counters.stale += 1;

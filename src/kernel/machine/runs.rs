@@ -91,12 +91,13 @@ impl Machine {
         self.note_ends();
     }
 
-    // Tells adopted runs whose partition was read far enough.
+    // Tells adopted runs whose partition was read far enough, up to what one node at a time has not come to yet.
     pub(super) fn note_ends(&mut self) {
         let mut seen = Vec::new();
         for (handle, run) in &mut self.runs {
             if let Adoption::Until(end) = run.adoption
                 && self.partitions.get(&run.partition).is_none_or(|partition| end == 0 || partition.ledger.has_received(end - 1))
+                && !self.backlog.iter().any(|message| message.partition == run.partition && message.offset < end)
             {
                 run.adoption = Adoption::Complete;
                 seen.push(*handle);
@@ -125,7 +126,7 @@ impl Machine {
         let anchors: Vec<Anchor> = waiting.iter().map(|message| message.anchor).collect();
         if due.is_empty() {
             // Held until the outcome that follows is published.
-            run.anchors.extend(anchors);
+            self.hold_for_outcome(handle, anchors);
             return self.close_if_drained(handle);
         }
         let (mut start, mut send) = (Vec::new(), Vec::new());
