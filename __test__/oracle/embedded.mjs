@@ -8,6 +8,7 @@ import { runtimeOptions } from './bodies.mjs'
 import { comparable, published } from './comparator.mjs'
 
 const ENDED = new Set(['completed', 'failed', 'awaiting', 'cancelled'])
+/** For a run, since its start and since the last death of a worker. */
 const PATIENCE_MS = 30_000
 const POLL_MS = 4
 /** What a worker says that died as asked. */
@@ -44,6 +45,7 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 	/** @type {Promise<void>} */
 	let started
 	let kills = 0
+	let diedAt = 0
 	let isUp = false
 	/** Ends with the worker, whose calls are not answered from then on. @type {Promise<'died'>} */
 	let death
@@ -79,6 +81,7 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 		adapter = own
 		void death.then(() => {
 			kills++
+			diedAt = Date.now()
 			// What is left of it is no concern of the next one.
 			void own.stop({ deadlineMs: 0 })
 			if (isUp) started = start()
@@ -121,12 +124,12 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 		/** @param {import('./build.mjs').Built} built @returns {Promise<any>} in the comparator's form */
 		async run({ blueprint, initial, ignore }) {
 			const runId = await startRun(blueprint, initial)
-			const deadline = Date.now() + PATIENCE_MS
+			const from = Date.now()
 			for (;;) {
 				const { cassandra, keyspace, statusTableName } = adapter
 				const row = await new StatusTable(cassandra, `${keyspace}.${statusTableName}`).read(runId)
 				if (row && ENDED.has(row.status)) return comparable(published(row.result, blueprint, initial), ignore)
-				if (Date.now() > deadline) return { status: `still ${row?.status ?? 'without status'}` }
+				if (Date.now() > Math.max(from, diedAt) + PATIENCE_MS) return { status: `still ${row?.status ?? 'without status'}` }
 				await sleep(POLL_MS)
 			}
 		},
