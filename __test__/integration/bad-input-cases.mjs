@@ -234,6 +234,11 @@ export const OPTIONS = [
 		'options.backend: not a backend. Use "embedded" or { embedded: "a name" }, or leave it out',
 	),
 	option(
+		"`backend: { embedded: 'a', crashAfterCalls: 0 }`",
+		{ backend: { embedded: 'a', crashAfterCalls: 0 } },
+		'options.backend.crashAfterCalls: 0 is not a whole number of at least 1. Leave it out, but in tests',
+	),
+	option(
 		"`topicName: 'my topic'`",
 		{ topicName: 'my topic' },
 		`options.topicName: "my topic" is not a topic name. ${TOPIC}`,

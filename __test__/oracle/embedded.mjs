@@ -129,7 +129,8 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 				const { cassandra, keyspace, statusTableName } = adapter
 				const row = await new StatusTable(cassandra, `${keyspace}.${statusTableName}`).read(runId)
 				if (row && ENDED.has(row.status)) return comparable(published(row.result, blueprint, initial), ignore)
-				if (Date.now() > Math.max(from, diedAt) + PATIENCE_MS) return { status: `still ${row?.status ?? 'without status'}` }
+				if (Date.now() > Math.max(from, diedAt) + PATIENCE_MS)
+					return { status: `still ${row?.status ?? 'without status'}` }
 				await sleep(POLL_MS)
 			}
 		},

@@ -60,6 +60,8 @@ const refused = [
 	['workerId', {}, /^options\.workerId: a object is not a string/],
 	['backend', 'memory', /^options\.backend: not a backend\. Use "embedded"/],
 	['backend', { embedded: '' }, /^options\.backend/],
+	['backend', { embedded: 'x', crashAfterCalls: 0 }, /^options\.backend\.crashAfterCalls: 0 is not a whole number/],
+	['backend', { embedded: 'x', crashAfterCalls: '7' }, /^options\.backend\.crashAfterCalls: 7 is not a whole number/],
 	['strict', 'yes', /^options\.strict: "yes" is not true or false\. The default is false/],
 	['enforceTimeouts', 1, /^options\.enforceTimeouts: 1 is not true or false\. The default is false/],
 	['schedule', 'waves', /^options\.schedule: "waves" is not known\. Use one of eager, wave/],
