@@ -120,6 +120,8 @@ export class EagerSchedule {
 	#ask(nodeId, now) {
 		const running = this.#single.get(nodeId)
 		if (this.#session.graph.isCompletedAt(nodeId, now)) return
+		// Two may ask for the same visit.
+		if (running?.wave === now.wave + 1 || this.#visited.get(nodeId)?.has(now.wave + 1)) return
 		const ask = { ...now, surely: running !== undefined && running.wave === now.wave }
 		const asks = this.#asks.get(nodeId)
 		if (!asks) {
