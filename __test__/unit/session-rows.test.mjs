@@ -974,6 +974,14 @@ row(
 	},
 )
 
+test('row 83: the root cause of a failed child is in the payload of its parent', async () => {
+	const child = { id: 'child', nodes: [n('x', 'fail', { params: { message: 'disk full' } })], edges: [] }
+	const parent = { id: 'bp', nodes: [n('a', 'subflow', { params: { blueprintId: 'child' } })], edges: [] }
+	const engine = startWorker({ registry, blueprints: { bp: parent, child } })
+	const { data } = await engine.result(startRun(engine, parent))
+	assert.deepEqual(data.payload.errors[0].cause, { name: 'Error', message: 'disk full' })
+})
+
 test('builder flows: batch, loop and wait as createFlow makes them', async () => {
 	const flow = createFlow('built')
 	flow.node('list', async () => ({ output: [1, 2, 3] }))

@@ -60,12 +60,15 @@ function nameOf(error) {
 
 /** @param {any} error @returns {ErrorRecord['cause']} */
 function rootCause(error) {
+	// The cause of a failed child is an entry of its errors: no `Error`, and the error that it stands for has the causes.
+	const next = (/** @type {any} */ one) => one?.cause ?? one?.originalError
 	let cause = error?.cause
 	// A cycle of causes would never end; nobody nests this deep.
-	for (let depth = 0; cause?.cause && depth < 32; depth++) cause = cause.cause
+	for (let depth = 0; next(cause) && depth < 32; depth++) cause = next(cause)
 	if (cause === undefined || cause === null) return undefined
 	const code = typeof cause.code === 'string' ? { code: cause.code } : undefined
-	return { name: nameOf(cause), message: messageOf(cause), ...code }
+	const message = typeof cause.message === 'string' ? cause.message : messageOf(cause)
+	return { name: nameOf(cause), message, ...code }
 }
 
 /**
