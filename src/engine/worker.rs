@@ -434,8 +434,12 @@ impl Worker {
             let leases = self.keeper.detach(&revocation.partitions);
             tokio::spawn(async move {
                 if !positions.is_empty() {
-                    // A failure here only means redelivery, which changes nothing.
-                    let _ = tokio::time::timeout(Duration::from_secs(3), source.commit_now(&positions)).await;
+                    let committed = tokio::time::timeout(Duration::from_secs(3), source.commit_now(&positions)).await;
+                    // For partitions that go this only means redelivery, which changes nothing; those that stay are among them, too.
+                    if !matches!(committed, Ok(Ok(()))) {
+                        let partitions = positions.iter().map(|(partition, _)| *partition).collect();
+                        let _ = events.send(Event::Source(SourceEvent::NotCommitted(partitions)));
+                    }
                 }
                 let _ = tokio::time::timeout(Duration::from_secs(3), leases.give_back()).await;
                 let _ = events.send(Event::Released(partitions));
