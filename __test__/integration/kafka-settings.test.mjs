@@ -56,6 +56,20 @@ test('groupInstanceId: a restart within the session timeout moves no partition',
 	}
 })
 
+test('D4: a partition without a committed position gets one before it is read', async () => {
+	const place = await home.sibling({ partitions: PARTITIONS })
+	const adapter = adapterAt(place, {})
+	await adapter.start()
+	try {
+		await until('the partitions are its own', () => adapter.health().partitions?.length === PARTITIONS)
+		const committed = (await place.positions()).map((position) => position.committed)
+		// Nothing was sent, so nothing but the start itself can have been committed.
+		assert.deepEqual(committed, Array(PARTITIONS).fill(0))
+	} finally {
+		await adapter.stop()
+	}
+})
+
 test('properties: one that librdkafka does not know is refused by its name, without its value', async () => {
 	const place = await home.sibling({ partitions: 1 })
 	const adapter = adapterAt(place, { properties: { 'no.such.property': 'its-value-4e1d' } })

@@ -5,9 +5,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { before, describe, test } from 'node:test'
+import { cargo } from './commands.mjs'
+import { ENGINE } from './engine.mjs'
 import { GLUE, mutatedSource, sourceOf } from './glue.mjs'
 import { KERNEL } from './kernel.mjs'
-import { THREE, allMutants, buildKernel, cargo, chosen, kernelFaults, survival } from './run.mjs'
+import { THREE, allMutants, buildKernel, chosen, rustFaults, survival } from './run.mjs'
 
 describe('a fault in the code makes its test fail', () => {
 	before(() => buildKernel())
@@ -21,11 +23,20 @@ test('a build without debug assertions refuses the feature', async () => {
 	assert.match(errors, /the feature `mutants` puts faults into the engine: it is for tests alone/)
 })
 
-test('each fault of the kernel has its test', () => {
-	const tested = KERNEL.map(({ name }) => name)
-	assert.deepEqual(tested.sort(), [...kernelFaults().keys()].sort())
+test('each fault of the kernel, the engine and the backends has its test', () => {
+	const tested = [...KERNEL, ...ENGINE].map(({ name }) => name)
+	assert.deepEqual(tested.sort(), [...rustFaults().keys()].sort())
 	const variants = readFileSync(new URL('../../src/kernel/mutant.rs', import.meta.url), 'utf8').match(/^ {4}\w+ = "/gm)
 	assert.equal(variants?.length, tested.length, 'a fault without a line that says what it breaks')
+})
+
+test('each test that a fault of the engine or of a backend names is there', () => {
+	for (const { suite, test: name } of ENGINE) {
+		const file = suite ?? `src/${name.split('::').slice(0, -1).join('/')}.rs`
+		const source = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+		const found = suite ? `test('${name}` : `fn ${name.split('::').at(-1)}()`
+		assert.ok(source.includes(found), `${file} has no ${found}`)
+	}
 })
 
 test('each fault of the glue has one place, and one that is gone is refused', () => {

@@ -6,15 +6,16 @@
  * Each fault names the test that has to fail for it. That test runs once without any fault, and must pass. The exit code is
  * 1 where a fault was not noticed.
  */
-import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { fixToolchainEnv } from '../../scripts/toolchain-env.mjs'
+import { startServices } from '../services/services.mjs'
+import { builtFile, cargo, ended } from './commands.mjs'
+import { ENGINE, needsServices } from './engine.mjs'
 import { GLUE, sourceOf } from './glue.mjs'
 import { KERNEL } from './kernel.mjs'
+import { treeWithFaults } from './tree.mjs'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LOADER = new URL('loader.mjs', import.meta.url).href
 /** A test that a fault keeps from ending has noticed nothing that it could name. */
 const PATIENCE_MS = 120_000
@@ -23,33 +24,39 @@ const SCHEDULES = '1000'
 /** One of offsets, one of the order of things, one of the graph. */
 export const THREE = ['commit-over-gap', 'start-before-write', 'forget-visited-waves']
 
-/** @typedef {{ name: string, guarantee: string, what: string, test: string, run: (name?: string) => Promise<Verdict> }} Mutant */
-/** Of one run of one test. `broken`: it did not come to a verdict. @typedef {'passed' | 'failed' | 'broken'} Verdict */
+/**
+ * @typedef {object} Mutant
+ * @property {string} name
+ * @property {string} guarantee
+ * @property {string} what
+ * @property {string} test
+ * @property {boolean} [services] whether the test needs them
+ * @property {(name?: string) => Promise<Verdict>} run
+ *
+ * Of one run of one test. `broken`: it did not come to a verdict.
+ * @typedef {'passed' | 'failed' | 'broken'} Verdict
+ */
 
-/** @type {Promise<string> | undefined} */
-let building
+/** @type {Map<string, Promise<string>>} */
+const builds = new Map()
 
 /** The tests of the kernel, built with all faults in it: one build serves all. */
-export function buildKernel() {
-	fixToolchainEnv()
-	building ??= cargo(['test', '--no-run', '--message-format=json', '--profile', 'mutants', '--lib']).then(
-		({ code, output, errors }) => {
-			const built = output.split('\n').filter((line) => line.startsWith('{'))
-			const executable = built.map((line) => JSON.parse(line).executable).findLast(Boolean)
-			if (code !== 0 || !executable) throw new Error(`the kernel could not be built with its faults:\n${errors}`)
-			return executable
-		},
-	)
+export const buildKernel = () => buildTests('mutants')
+/** And those of the engine, over the in-process ports. */
+const buildEngine = () => buildTests('mutants,embedded')
+
+/** @param {string} features */
+function buildTests(features) {
+	const command = ['test', '--no-run', '--message-format=json', '--profile', 'mutants', '--lib']
+	const build = async () =>
+		builtFile(await cargo(command, ['--no-default-features', '--features', features]), ({ executable }) => executable)
+	const building = builds.get(features) ?? build()
+	builds.set(features, building)
 	return building
 }
 
-/** @param {string[]} command */
-export function cargo([subcommand, ...options]) {
-	return ended('cargo', [subcommand, ...options, '--no-default-features', '--features', 'mutants'], {}, 15 * 60_000)
-}
-
 /** The faults that `src/kernel/mutant.rs` knows, and what each breaks. @returns {Map<string, string>} */
-export function kernelFaults() {
+export function rustFaults() {
 	const source = readFileSync(new URL('../../src/kernel/mutant.rs', import.meta.url), 'utf8')
 	const found = source.matchAll(/\/\/\/ (.+)\n\s+\w+ = "([a-z-]+)",\n/g)
 	return new Map(Array.from(found, ([, what, name]) => [name, what]))
@@ -57,13 +64,13 @@ export function kernelFaults() {
 
 /** @returns {Mutant[]} */
 export function allMutants() {
-	const what = kernelFaults()
+	const what = rustFaults()
 	const kernel = KERNEL.map(({ name, guarantee, test }) => ({
 		name,
 		guarantee,
 		what: what.get(name) ?? '',
 		test: `kernel::${test}`,
-		run: (/** @type {string | undefined} */ fault) => kernelTest(`kernel::${test}`, fault),
+		run: (/** @type {string | undefined} */ fault) => rustTest(buildKernel, `kernel::${test}`, fault),
 	}))
 	const glue = GLUE.map(({ name, guarantee, breaks, suite, test }) => ({
 		name,
@@ -72,11 +79,28 @@ export function allMutants() {
 		test: `${suite}: ${test}`,
 		run: (/** @type {string | undefined} */ fault) => glueTest(suite, test, fault),
 	}))
-	return [...kernel, ...glue]
+	const engine = ENGINE.map((mutant) => {
+		const { name, guarantee, suite, test } = mutant
+		return {
+			name,
+			guarantee,
+			what: what.get(name) ?? '',
+			test: suite ? `${suite}: ${test}` : test,
+			services: needsServices(mutant),
+			run: (/** @type {string | undefined} */ fault) =>
+				suite ? addonTest(suite, test, fault) : rustTest(buildEngine, test, fault),
+		}
+	})
+	return [...kernel, ...glue, ...engine]
 }
 
-/** @param {string} test @param {string} [fault] @returns {Promise<Verdict>} */
-async function kernelTest(test, fault = '') {
+/**
+ * @param {() => Promise<string>} build
+ * @param {string} test
+ * @param {string} [fault]
+ * @returns {Promise<Verdict>}
+ */
+async function rustTest(build, test, fault = '') {
 	const env = {
 		FLOWCRAFT_MUTANT: fault,
 		SCHEDULES: process.env.SCHEDULES ?? SCHEDULES,
@@ -84,52 +108,39 @@ async function kernelTest(test, fault = '') {
 		PROPTEST_MAX_SHRINK_ITERS: '0',
 		PROPTEST_DISABLE_FAILURE_PERSISTENCE: '1',
 	}
-	const { output } = await ended(await buildKernel(), ['--exact', test], env)
+	const { output } = await ended(await build(), ['--exact', test], { env, patienceMs: PATIENCE_MS })
 	if (output.includes(`\ntest ${test} ... ok\n`)) return 'passed'
 	return output.includes(`\ntest ${test} ... FAILED\n`) ? 'failed' : 'broken'
 }
 
-/** @param {string} suite @param {string} test @param {string} [fault] @returns {Promise<Verdict>} */
-async function glueTest(suite, test, fault) {
+/** @param {string} suite @param {string} test @param {string} [fault] */
+function glueTest(suite, test, fault) {
+	return nodeTest(suite, test, fault, { flags: fault === undefined ? [] : ['--import', LOADER] })
+}
+
+/** @param {string} suite @param {string} test @param {string} [fault] */
+async function addonTest(suite, test, fault) {
+	return nodeTest(suite, test, fault, { cwd: await treeWithFaults() })
+}
+
+/**
+ * @param {string} suite
+ * @param {string} test
+ * @param {string | undefined} fault
+ * @param {{ flags?: string[], cwd?: string }} where
+ * @returns {Promise<Verdict>}
+ */
+async function nodeTest(suite, test, fault, { flags = [], cwd }) {
 	const pattern = test.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
-	const options = ['--test-reporter=tap', `--test-name-pattern=${pattern}`]
-	const loader = fault === undefined ? [] : ['--import', LOADER]
-	const { output } = await ended(process.execPath, [...loader, ...options, suite], { FLOWCRAFT_MUTANT: fault })
+	const args = [...flags, '--test-reporter=tap', `--test-name-pattern=${pattern}`, suite]
+	const env = { FLOWCRAFT_MUTANT: fault }
+	const { output } = await ended(process.execPath, args, { env, cwd, patienceMs: PATIENCE_MS })
 	const results = output.matchAll(/^\s*(not ok|ok) \d+ - (.+)$/gm)
 	const own = Array.from(results, ([, result, name]) => ({ result, name })).filter(
 		({ name }) => name.startsWith(test) && !name.includes(' # SKIP'),
 	)
 	if (own.length === 0) return 'broken'
 	return own.every(({ result }) => result === 'ok') ? 'passed' : 'failed'
-}
-
-/**
- * @param {string} file
- * @param {string[]} args
- * @param {Record<string, string | undefined>} more environment; `undefined` takes a variable out
- * @param {number} [patienceMs]
- * @returns {Promise<{ code: number | null, output: string, errors: string }>}
- */
-function ended(file, args, more, patienceMs = PATIENCE_MS) {
-	const env = { ...process.env, ...more }
-	for (const [name, value] of Object.entries(env)) if (value === undefined) delete env[name]
-	// This may itself run below a `node --test`, whose private variable would change what its children print.
-	delete env.NODE_TEST_CONTEXT
-	return new Promise((resolve, reject) => {
-		const child = spawn(file, args, {
-			cwd: ROOT,
-			env,
-			stdio: ['ignore', 'pipe', 'pipe'],
-			timeout: patienceMs,
-			killSignal: 'SIGKILL',
-		})
-		let output = ''
-		let errors = ''
-		child.stdout.setEncoding('utf8').on('data', (text) => (output += text))
-		child.stderr.setEncoding('utf8').on('data', (text) => (errors += text))
-		child.once('error', reject)
-		child.once('close', (code) => resolve({ code, output, errors }))
-	})
 }
 
 /**
@@ -162,6 +173,19 @@ async function main() {
 	for (const mutant of GLUE) sourceOf(mutant)
 	const names = positionals.length > 0 ? positionals : THREE
 	const mutants = values.all ? allMutants() : chosen(values.three ? THREE : names)
+	// So that the tree goes, too; whatever services there are end with this process.
+	for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => process.exit(1))
+	const services = mutants.some((mutant) => mutant.services) ? await startServices() : undefined
+	Object.assign(process.env, services?.env)
+	try {
+		return await judge(mutants)
+	} finally {
+		await services?.stop()
+	}
+}
+
+/** @param {Mutant[]} mutants @returns {Promise<number>} the exit code */
+async function judge(mutants) {
 	let survivors = 0
 	for (const mutant of mutants) {
 		const began = Date.now()

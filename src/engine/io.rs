@@ -12,6 +12,7 @@ use super::event::Event;
 use super::health::Board;
 use super::leases::{LeaseTable, Permission};
 use crate::kernel::error::FlowError;
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::retry::Backoff;
 use crate::kernel::timer::Timer;
 use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StatusRecord, StoredContext};
@@ -58,7 +59,7 @@ impl Io {
                     return Ok(value);
                 }
                 // Without a loop nobody waits for it: what failed is done again by the next owner.
-                Err(error) if !error.retryable() || self.events.is_closed() => return Err(error),
+                Err(error) if !error.retryable() || self.events.is_closed() || mutant(Mutant::PersistOnce) => return Err(error),
                 Err(error) => {
                     attempt += 1;
                     self.note(place, &error);

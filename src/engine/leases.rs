@@ -13,6 +13,7 @@ use super::event::Event;
 use super::health::Board;
 use crate::kernel::error::FlowError;
 use crate::kernel::lease::{Bid, Bidder, Lease, LeaseRow, Standing, Window, given_back, lease_key};
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::time::MICROS_PER_MS;
 use crate::ports::{Clock, Coordination, LeaseStore, LogLevel};
 
@@ -171,6 +172,7 @@ impl Detached {
     /// Gives back what is ours, so that the next owner need not wait. Best effort: leases end by themselves.
     pub(super) async fn give_back(self) {
         match &self.register {
+            _ if mutant(Mutant::KeepLeases) => {}
             None => {}
             Some(Register::Rows(leases)) => {
                 for (partition, tenure) in &self.held {
@@ -255,6 +257,9 @@ impl Holder {
                     self.complain(&FlowError::LeaseHeld { topic: self.topic.clone(), partition: self.partition, holder });
                 }
                 Err(error) => self.complain(&error),
+            }
+            if known.is_some() && mutant(Mutant::NeverRenew) {
+                return;
             }
             // A third of the life: two renewals may fail before the lease lapses. Asking is quicker.
             let pause = if known.is_some() { self.ttl / 3 } else { Duration::from_millis(100).min(self.ttl / 10) };

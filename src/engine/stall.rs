@@ -2,6 +2,7 @@
 
 use super::worker::Worker;
 use crate::kernel::error::FlowError;
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::pulse::Beat;
 use crate::kernel::time::Moment;
 use crate::ports::LogLevel;
@@ -12,7 +13,7 @@ impl Worker {
     /// Looks after the thread. One that is stalled cannot record: others take its partitions over.
     pub(super) fn feel_pulse(&mut self, now: Moment) {
         // A stop has its own deadline.
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || mutant(Mutant::DeafToStalls) {
             return;
         }
         let (loaded, waiting) = self.machine.load();

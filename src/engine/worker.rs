@@ -15,6 +15,7 @@ use super::{Ports, Settings, shutdown};
 use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine::{Action, Config, Machine, Now, VIRTUAL_PARTITION};
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::pulse::Pulse;
 use crate::kernel::time::Moment;
 use crate::ports::{JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent, ToSession};
@@ -298,6 +299,7 @@ impl Worker {
                 self.machine.sent(token, delivered);
             }
             Event::TopicRefuses => self.machine.withhold(true),
+            Event::SendAgain(..) if mutant(Mutant::SendOnce) => {}
             Event::SendAgain(token, job, attempt) => self.io.later(attempt, move |io| io.send(token, job, attempt)),
             Event::Buried(token) => self.machine.buried(token),
             Event::BuryAgain(token, letter, attempt) => self.io.later(attempt, move |io| io.bury(token, *letter, attempt)),
@@ -329,6 +331,7 @@ impl Worker {
                     self.machine.forget_partition(partition, "partition lost");
                 }
             }
+            SourceEvent::NotCommitted(_) if mutant(Mutant::CommitOnce) => {}
             SourceEvent::NotCommitted(partitions) => self.machine.commit_again(&partitions),
             SourceEvent::Joined => self.joined(Ok(())),
             SourceEvent::Trouble(error) => {
@@ -395,6 +398,9 @@ impl Worker {
         if self.settings.virtual_source {
             open.push(VIRTUAL_PARTITION);
         }
+        if mutant(Mutant::StopAtOnce) {
+            open.clear();
+        }
         self.stopping = Some(shutdown::Stopping::new(&open, now.moment.after(deadline), reply));
         for partition in open {
             self.machine.drain(partition);
@@ -406,7 +412,7 @@ impl Worker {
         let abort_at = now.moment.after(grace);
         self.revocations.push(Revocation { open: partitions.clone(), partitions: partitions.clone(), abort_at, aborted: false, done });
         for partition in partitions {
-            if self.machine.is_known(partition) {
+            if self.machine.is_known(partition) && !mutant(Mutant::RevokeAtOnce) {
                 self.machine.drain(partition);
             } else {
                 self.drained(partition);

@@ -9,7 +9,7 @@ pub mod lease;
 pub mod ledger;
 pub mod lifecycle;
 pub mod machine;
-mod mutant;
+pub(crate) mod mutant;
 pub mod outcome;
 pub mod partition;
 pub mod pulse;

@@ -11,6 +11,8 @@ macro_rules! mutants {
     ($($(#[doc = $doc:expr])+ $variant:ident = $name:literal,)+) => {
         /// A fault. `run.mjs` reads the names from here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        // Who leaves out the engine or a backend leaves out its questions.
+        #[cfg_attr(not(all(feature = "kafka", feature = "cassandra")), allow(dead_code))]
         pub(crate) enum Mutant {
             $($(#[doc = $doc])+ $variant,)+
         }
@@ -60,6 +62,28 @@ mutants! {
     NeverPoisonous = "never-poisonous",
     /// A lease is taken while its holder renews it.
     TakeHeldLease = "take-held-lease",
+    /// A partition that is to move is given up at once, whatever runs on it.
+    RevokeAtOnce = "revoke-at-once",
+    /// A stop does not wait for running nodes.
+    StopAtOnce = "stop-at-once",
+    /// Positions whose commit has failed are not committed again.
+    CommitOnce = "commit-once",
+    /// A message that could not be sent is not sent again.
+    SendOnce = "send-once",
+    /// What a store refused for a moment is not tried again.
+    PersistOnce = "persist-once",
+    /// A status row that could not be written is given up.
+    PublishOnce = "publish-once",
+    /// A lease is not renewed.
+    NeverRenew = "never-renew",
+    /// Leases are not given back.
+    KeepLeases = "keep-leases",
+    /// A JavaScript thread that does not answer is not noticed.
+    DeafToStalls = "deaf-to-stalls",
+    /// Writes of contexts carry the time at which they are sent instead of their own.
+    WriteNow = "write-now",
+    /// A partition without a committed position is read before it has one.
+    StartUncommitted = "start-uncommitted",
 }
 
 /// Whether the process has this fault: never, without the feature.

@@ -10,8 +10,10 @@ use scylla::value::CqlValue;
 use super::schema::{self, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
+use crate::backends::clock::wall_micros;
 use crate::backends::lock;
 use crate::kernel::error::FlowError;
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::ports::{ContextLayout, ContextStore, ContextWrite, StoredContext, StoredState};
 
 /// How often the table is looked at again while runs without a checkpoint come up.
@@ -151,9 +153,10 @@ impl ContextStore for CassandraContexts {
 
     async fn write(&self, write: &ContextWrite) -> Result<(), FlowError> {
         let text = write.document.as_deref().ok_or_else(|| FlowError::Internal { place: "document layout", detail: "a step without its document".into() })?;
+        let timestamp_micros = if mutant(Mutant::WriteNow) { wall_micros() } else { write.timestamp_micros };
         if self.prepared().beside {
-            return self.put_both(&write.run, text, &write.checkpoint, write.timestamp_micros).await;
+            return self.put_both(&write.run, text, &write.checkpoint, timestamp_micros).await;
         }
-        self.put(&write.run, text, write.timestamp_micros).await
+        self.put(&write.run, text, timestamp_micros).await
     }
 }

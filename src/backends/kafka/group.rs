@@ -19,6 +19,7 @@ use super::config::{KafkaSettings, StartPosition, TokenSource, fresh_token};
 use super::errors;
 use crate::backends::lock;
 use crate::kernel::error::{FlowError, Retry, Service};
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::ports::{RawMessage, SourceEvent, SourceHandle};
 
 /// Longest wait for the engine to finish its work on revoked partitions. Its own grace is shorter (G8);
@@ -185,7 +186,7 @@ impl Group {
 
     fn assign(&self, consumer: &Member, list: &mut TopicPartitionList) {
         let partitions = partitions_of(list);
-        if !self.closing() && !partitions.is_empty() {
+        if !self.closing() && !partitions.is_empty() && !mutant(Mutant::StartUncommitted) {
             self.fill_start_positions(consumer, list);
         }
         let assigned = match consumer.rebalance_protocol() {
