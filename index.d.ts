@@ -152,6 +152,14 @@ export interface WorkerLimits {
 	maxLoadedBytes?: number
 	/** Fetched messages that wait for their turn. Default 10000. */
 	maxWaitingMessages?: number
+	/**
+	 * Bytes of one key's value, as JSON in UTF-8. Default 8388608 (8 MiB). A run whose node has written more fails, with key
+	 * and size in its reason; a context that is written from outside rejects with `ERR_TOO_LARGE`. An output is stored up to three times in a step (`_outputs.<node>`, `<node>`, `_inputs.<successor>`), and Cassandra refuses steps above its
+	 * `max_mutation_size` (16 MiB unless set).
+	 */
+	maxValueBytes?: number
+	/** Bytes of one key's value above which one warning per run and key tells its size. Default 1048576 (1 MiB). */
+	warnValueBytes?: number
 }
 
 export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationStore'>, WorkerLimits {
@@ -609,6 +617,8 @@ export interface CassandraContextOptions {
 	keyspace: string
 	/** A CQL identifier, else `ERR_OPTION`. */
 	tableName: string
+	/** Bytes of one key's value as JSON. Default 8388608 (8 MiB); contexts of an adapter have the adapter's. */
+	maxValueBytes?: number
 }
 
 /**
@@ -620,7 +630,8 @@ export interface CassandraContextOptions {
  * what nodes see, nodes see changes at once, and a change is fulfilled when the step that holds it is stored. It rejects with
  * `ERR_RUN_CLOSED` (`retryable`) where the run leaves the process meanwhile and nobody can say whether it was.
  *
- * The key `_flowcraft` is the adapter's own: it is not shown, and setting it throws `ERR_RESERVED_KEY`.
+ * The key `_flowcraft` is the adapter's own: it is not shown, and setting it throws `ERR_RESERVED_KEY`. A value above
+ * `maxValueBytes` throws `ERR_TOO_LARGE`, and nothing is written.
  */
 export declare class CassandraContext implements IAsyncContext<Record<string, any>> {
 	readonly type: 'async'

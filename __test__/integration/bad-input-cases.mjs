@@ -23,6 +23,8 @@ const WHOLE = [
 	['maxLoadedRuns', 256],
 	['maxLoadedBytes', 268435456],
 	['maxWaitingMessages', 10000],
+	['maxValueBytes', 8388608],
+	['warnValueBytes', 1048576],
 	['leaseTtlMs', 8000],
 	['revokeGraceMs', 5000],
 	['maxStallMs', 60000],

@@ -118,6 +118,7 @@ describe('the tables of options', () => {
 		const effective = /** @type {Record<string, unknown>} */ ({
 			...settings,
 			...settings.limits,
+			...settings.valueSizes,
 			topicName: settings.topic,
 		})
 		const checked = []

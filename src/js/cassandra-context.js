@@ -8,8 +8,9 @@ import { isObject } from './clients/genuine.js'
 import { liveRun } from './stores/live-runs.js'
 import { entryKeys } from './stores/entry-keys.js'
 import { nativeCassandra } from './bridge/native-connections.js'
-import { checkName } from './adapter/options.js'
+import { checkName, positive } from './adapter/options.js'
 import { readDocument, writeDocument } from './stores/statements.js'
+import { VALUE_SIZES, refusedSize } from './stores/value-limits.js'
 
 /** The engine's own key in a run's document. */
 export const RESERVED_KEY = '_flowcraft'
@@ -57,9 +58,11 @@ const refuseReserved = (key) => {
  * lost to a step that is being written.
  */
 export class CassandraContext {
+	#maxValueBytes
+
 	/**
 	 * @param {string} runId
-	 * @param {{ client: unknown, keyspace: string, tableName: string }} options
+	 * @param {{ client: unknown, keyspace: string, tableName: string, maxValueBytes?: number }} options
 	 */
 	constructor(runId, options) {
 		/** @readonly */
@@ -69,6 +72,7 @@ export class CassandraContext {
 		checkName(options.keyspace, 'options.keyspace')
 		checkName(options.tableName, 'options.tableName')
 		this.tableName = `${options.keyspace}.${options.tableName}`
+		this.#maxValueBytes = positive(/** @type {any} */ (options), 'maxValueBytes', VALUE_SIZES.maxValueBytes)
 	}
 
 	/**
@@ -204,8 +208,17 @@ export class CassandraContext {
 		await this.#change(operations)
 	}
 
+	/** @param {{ key: string, value: unknown }} operation */
+	#weigh({ key, value }) {
+		// The engine weighs its own steps, with the limit of its worker.
+		const text = isEngine() ? undefined : JSON.stringify(value)
+		const refusal = text && refusedSize(this.runId, key, text, this.#maxValueBytes)
+		if (refusal) throw refusal
+	}
+
 	/** @param {import('flowcraft').PatchOperation[]} operations */
 	async #change(operations) {
+		for (const operation of operations) if (operation.op === 'set') this.#weigh(operation)
 		if (await this.#live?.change(operations)) return
 		const entries = await this.#entries()
 		if (entries) return entries.patch(operations)

@@ -39,6 +39,8 @@ export const Code = Object.freeze({
 	JobField: 'ERR_JOB_FIELD',
 	/** A job or one of its fields is too long. */
 	JobTooLarge: 'ERR_JOB_TOO_LARGE',
+	/** The value of a key is larger than `maxValueBytes`. */
+	TooLarge: 'ERR_TOO_LARGE',
 	/** An attempt of a node took longer than its `config.timeout`. */
 	NodeTimeout: 'ERR_NODE_TIMEOUT',
 	/** The run left this process while a change of its context was being written. */

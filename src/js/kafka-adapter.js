@@ -243,6 +243,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			client: this.cassandra,
 			keyspace: this.keyspace,
 			tableName: this.contextTableName,
+			maxValueBytes: this.#settings.valueSizes.maxValueBytes,
 		})
 	}
 

@@ -165,6 +165,7 @@ export class LifeCycle {
 					enforceTimeouts: host.settings.enforceTimeouts,
 					webhooks: host.waitsForWebhooks(),
 					...host.settings.limits,
+					valueSizes: host.settings.valueSizes,
 				},
 				adapterBus: host.adapterBus,
 				hooks: host.sessionHooks(),

@@ -7,6 +7,7 @@ import { hostname } from 'node:os'
 import { CONSISTENCIES } from '../clients/cassandra-driver.js'
 import { isObject, isPlain } from '../clients/genuine.js'
 import { optionError } from '../errors.js'
+import { VALUE_SIZES } from '../stores/value-limits.js'
 import { readWebhooks } from '../webhooks/webhook-options.js'
 
 /**
@@ -40,6 +41,7 @@ import { readWebhooks } from '../webhooks/webhook-options.js'
  * @property {'earliest' | 'latest'} startPosition
  * @property {number | undefined} topicPartitions
  * @property {Limits} limits
+ * @property {import('../stores/value-limits.js').ValueSizes} valueSizes
  * @property {number} leaseTtlMs
  * @property {number} startTimeoutMs
  * @property {number} revokeGraceMs
@@ -120,7 +122,7 @@ const choice = (options, name, allowed) => {
  * @param {{ infinite?: boolean, standard?: string | number }} [rule] `standard`: the default, in words
  * @returns {number}
  */
-const positive = (options, name, otherwise, { infinite = false, standard = otherwise } = {}) => {
+export const positive = (options, name, otherwise, { infinite = false, standard = otherwise } = {}) => {
 	const value = options[name] ?? otherwise
 	if (typeof value === 'number' && value >= 1 && (Number.isSafeInteger(value) || (infinite && value === Infinity))) {
 		return value
@@ -157,6 +159,12 @@ const readLimits = (options) => {
 		limits[name] = positive(options, name, limits[name])
 	return limits
 }
+
+/** @param {Record<string, unknown>} options */
+const readValueSizes = (options) => ({
+	maxValueBytes: positive(options, 'maxValueBytes', VALUE_SIZES.maxValueBytes),
+	warnValueBytes: positive(options, 'warnValueBytes', VALUE_SIZES.warnValueBytes),
+})
 
 /** @param {Record<string, unknown>} options */
 const readTimes = (options) => ({
@@ -269,6 +277,7 @@ export const readOptions = (given) => {
 				? undefined
 				: positive(given, 'topicPartitions', 1, { standard: 'what the brokers are set to' }),
 		limits: readLimits(given),
+		valueSizes: readValueSizes(given),
 		...readTimes(given),
 		webhooks: readWebhooks(given.webhooks),
 	}

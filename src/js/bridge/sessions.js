@@ -13,6 +13,7 @@ import { Permits } from '../session/permits.js'
 import { RunContext } from '../session/run-context.js'
 import { RunSession } from '../session/run-session.js'
 import { codecOf } from '../stores/stored-values.js'
+import { VALUE_SIZES, refusedSize, sizeWarning } from '../stores/value-limits.js'
 import { RegisteredVersions } from '../session/versions.js'
 
 const OPEN = 1
@@ -33,6 +34,7 @@ const PULSE = 20
  * @typedef {object} SessionOptions
  * @property {number} [maxConcurrentJobs] node bodies that run at once in this worker (default 256)
  * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
+ * @property {import('../stores/value-limits.js').ValueSizes} [valueSizes]
  * @property {'eager' | 'wave'} [schedule] default `eager`
  * @property {boolean} [strict] runs of blueprints with cycles fail
  * @property {boolean} [enforceTimeouts] whether `config.timeout` of nodes counts; default false
@@ -103,13 +105,32 @@ export function createSessions({
 		abortGraceMs: 5000,
 	}
 
+	const { maxValueBytes, warnValueBytes } = { ...VALUE_SIZES, ...options.valueSizes }
+
+	/** Refuses texts that are too large, and warns of large ones once per key. @param {string} runId */
+	function weighing(runId) {
+		const warned = new Set()
+		return (/** @type {string} */ key, /** @type {string} */ raw) => {
+			const refusal = refusedSize(runId, key, raw, maxValueBytes)
+			const warning = refusal || warned.has(key) ? undefined : sizeWarning(runId, key, raw, warnValueBytes)
+			if (warning) {
+				warned.add(key)
+				logger.warn(warning)
+			}
+			return refusal
+		}
+	}
+
 	/** @param {any[]} event */
 	function open([, handle, runId, blueprintId, nodeIds, entries, checkpoint, , moreMayCome, tokens = [], texts = []]) {
 		try {
-			const context = new RunContext(codec, (key, error) =>
-				logger.warn(
-					`[KafkaAdapter] Key '${key}' of run '${runId}' cannot be stored and lives in this process only: ${messageOf(error)}`,
-				),
+			const context = new RunContext(
+				codec,
+				(key, error) =>
+					logger.warn(
+						`[KafkaAdapter] Key '${key}' of run '${runId}' cannot be stored and lives in this process only: ${messageOf(error)}`,
+					),
+				weighing(runId),
 			)
 			const commands = tokens.map((/** @type {number} */ token, /** @type {number} */ at) => ({
 				token,

@@ -51,16 +51,21 @@ export class RunContext extends TrackedAsyncContext {
 	/** Emissions that Flowcraft does not always wait for. @type {Promise<void>[]} */
 	#pending = []
 	#durable = 0
+	/** What was too large for the last step. @type {Error | undefined} */
+	#refusal
 	#codec
+	#weigh
 	#warn
 
 	/**
 	 * @param {import('../stores/stored-values.js').ValueCodec} codec
 	 * @param {(key: string, error: any) => void} warn called once per key that cannot be stored
+	 * @param {(key: string, raw: string) => Error | undefined} [weigh] asked of each text that is to be stored: why it is refused
 	 */
-	constructor(codec, warn) {
+	constructor(codec, warn, weigh = () => undefined) {
 		super(/** @type {any} */ (undefined))
 		this.#codec = codec
+		this.#weigh = weigh
 		/** @type {Set<string>} */
 		const warned = new Set()
 		this.#warn = (/** @type {string} */ key, /** @type {any} */ error) => {
@@ -338,11 +343,27 @@ export class RunContext extends TrackedAsyncContext {
 		else this.#absent.delete(key)
 		const stored = this.#stored.get(key)
 		if (raw === stored?.raw) return
+		const refusal = raw && this.#weigh(key, raw)
+		if (refusal) return this.#refuse(key, refusal)
 		if (stored) {
 			stored.raw = raw
 			stored.step = step
 		} else this.#stored.set(key, { raw, step })
 		changes.push(key, raw ?? '')
+	}
+
+	/** The key is as it was: what is stored stays. @param {string} key @param {Error} refusal */
+	#refuse(key, refusal) {
+		this.#refusal ??= refusal
+		if (this.#stored.get(key)?.raw === undefined) this.#cells.delete(key)
+		else this.#cells.set(key, { live: false, value: undefined })
+	}
+
+	/** Why something of the last step was not stored, once. */
+	takeRefusal() {
+		const refusal = this.#refusal
+		this.#refusal = undefined
+		return refusal
 	}
 
 	/** @param {string} key @param {any} value @param {Memo} memo */

@@ -85,6 +85,9 @@ const MAX_RESULTS_PER_STEP = 64
 /** Of a command that no message of the engine waits for. */
 const NO_TOKEN = 0
 
+/** Why the nodes of a run are aborted that fails as a whole. */
+const ENDED = 'the run has ended'
+
 export class RunSession {
 	/** Due and running visits. @type {Map<number, Visit>} */
 	visits = new Map()
@@ -709,16 +712,18 @@ export class RunSession {
 
 	// Steps.
 
-	/** @param {Outcome | undefined} outcome */
-	#commit(outcome) {
+	/** @param {Outcome | undefined} given */
+	#commit(given) {
 		const seq = ++this.#seq
+		const changes = this.#context.take(seq)
+		const refusal = this.#context.takeRefusal()
+		const outcome = refusal ? this.#refused(refusal) : given
 		const due = this.#fresh
 		const recorded = this.#recorded
 		this.#fresh = []
 		this.#recorded = []
 		this.#outcome = outcome
 		this.#ended = outcome !== undefined
-		const changes = this.#context.take(seq)
 		const checkpoint = formatCheckpoint(this.#checkpoint())
 		const done = recorded.map((visit) => visit.number)
 		this.#announced.push({ seq, due, recorded })
@@ -733,6 +738,17 @@ export class RunSession {
 			outcome ? this.#outcomeJson(outcome) : null,
 			...this.#extras(),
 		)
+		if (refusal) this.#signalAbort(ENDED)
+	}
+
+	/**
+	 * What a node has written cannot be stored: without it the run would go on from something else than the node has said.
+	 * @param {Error} refusal
+	 */
+	#refused(refusal) {
+		this.#logEnd(refusal)
+		this.#dropAll()
+		return rejectedOutcome(refusal)
 	}
 
 	/** What few steps have. @returns {[] | [string]} */
@@ -750,8 +766,13 @@ export class RunSession {
 	 */
 	#reject(error) {
 		if (this.closed || this.#ended) return
+		this.#logEnd(error)
+		this.#endEarly(rejectedOutcome(error), ENDED)
+	}
+
+	/** @param {any} error */
+	#logEnd(error) {
 		this.#env.logger.error(`[KafkaAdapter] Run '${this.#runId}' ended: ${messageOf(error)}`)
-		this.#endEarly(rejectedOutcome(error), 'the run has ended')
 	}
 
 	/**
@@ -760,15 +781,19 @@ export class RunSession {
 	 * @param {string} reason for the nodes that run
 	 */
 	#endEarly(outcome, reason) {
-		const dropped = [...this.visits.values()]
-		for (const { context } of dropped) if (context) this.#context.record(context)
+		for (const { context } of this.visits.values()) if (context) this.#context.record(context)
+		this.#dropAll()
+		this.#commit(outcome)
+		this.#signalAbort(reason)
+	}
+
+	/** Nothing is due any more; what ran is done with. */
+	#dropAll() {
+		this.#recorded.push(...this.visits.values())
 		this.visits.clear()
 		this.#fresh = []
 		this.#settled = []
 		this.#answers = []
-		this.#recorded.push(...dropped)
-		this.#commit(outcome)
-		this.#signalAbort(reason)
 	}
 
 	/** @returns {Checkpoint} */
