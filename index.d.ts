@@ -683,10 +683,19 @@ export interface ReconciliationStats {
 	failedRuns: number
 }
 
+export interface ReconciliationOptions {
+	/** Stalled runs that this call looks after, at most. Default all. A value below 1, or no whole number: `ERR_OPTION`. */
+	limit?: number
+	/** How many of them at once. Default 1. A value below 1, or no whole number: `ERR_OPTION`. */
+	concurrency?: number
+	/** Once it is aborted, no further run is looked after; those under way are, and `run()` answers what was done. */
+	signal?: AbortSignal
+}
+
 /** Finds stalled runs, and nudges them. Reads all pages of the status table; run it from time to time. */
 export declare function createKafkaReconciler(options: KafkaReconcilerOptions): {
 	/** @throws when the status table cannot be read */
-	run(): Promise<ReconciliationStats>
+	run(options?: ReconciliationOptions): Promise<ReconciliationStats>
 }
 
 /** What this package throws and rejects with. The README lists the codes, `docs/bad-input.md` what is refused. */

@@ -3,7 +3,7 @@
  */
 import { unwrap } from './errors.js'
 import { nativeCassandra } from './bridge/native-connections.js'
-import { checkName } from './adapter/options.js'
+import { checkName, positive } from './adapter/options.js'
 import { findStalled } from './stores/statements.js'
 
 /**
@@ -23,6 +23,11 @@ import { findStalled } from './stores/statements.js'
  * @property {string} statusTableName
  * @property {number} stalledThresholdSeconds
  * @property {import('flowcraft').ILogger} [logger]
+ *
+ * @typedef {object} RunOptions
+ * @property {number} [limit] stalled runs that one call looks after, at most
+ * @property {number} [concurrency] how many of them at once
+ * @property {AbortSignal} [signal] no further run is looked after once it is aborted
  */
 
 /**
@@ -96,20 +101,47 @@ const reconcileOne = async (runId, adapter, logger, stats) => {
 }
 
 /**
+ * The ids of one page after the other.
+ *
+ * @param {AsyncGenerator<unknown[]>} pages
+ * @param {number} limit
+ * @param {AbortSignal | undefined} signal
+ */
+async function* idsOf(pages, limit, signal) {
+	let left = limit
+	for await (const page of pages) {
+		for (const runId of page) {
+			if (signal?.aborted) return
+			if (!runId) continue
+			yield String(runId)
+			if (--left === 0) return
+		}
+	}
+}
+
+/**
  * @param {ReconcilerOptions} options
- * @returns {{ run(): Promise<ReconciliationStats> }}
+ * @returns {{ run(options?: RunOptions): Promise<ReconciliationStats> }}
  */
 export const createKafkaReconciler = (options) => {
 	const { adapter, cassandraClient, keyspace, statusTableName, stalledThresholdSeconds } = options
 	const { logger = adapter.logger } = options
 	checkName(keyspace, 'options.keyspace')
 	checkName(statusTableName, 'options.statusTableName')
-	const run = async () => {
+	const run = async (/** @type {RunOptions} */ runOptions = {}) => {
+		const given = /** @type {Record<string, unknown>} */ (runOptions)
+		const limit = positive(given, 'limit', Infinity, { infinite: true })
+		const concurrency = positive(given, 'concurrency', 1)
 		const stats = { stalledRuns: 0, reconciledRuns: 0, failedRuns: 0 }
 		const beforeMs = Date.now() - stalledThresholdSeconds * 1000
-		for await (const runIds of runPages(cassandraClient, `${keyspace}.${statusTableName}`, 'running', beforeMs)) {
-			for (const runId of runIds) if (runId) await reconcileOne(String(runId), adapter, logger, stats)
+		const pages = runPages(cassandraClient, `${keyspace}.${statusTableName}`, 'running', beforeMs)
+		const ids = idsOf(pages, limit, runOptions.signal)
+		// They share one generator, which hands out one id after the other, whoever asks.
+		const lane = async () => {
+			for (let next = await ids.next(); !next.done; next = await ids.next())
+				await reconcileOne(next.value, adapter, logger, stats)
 		}
+		await Promise.all(Array.from({ length: Math.min(concurrency, limit) }, lane))
 		return stats
 	}
 	return { run }
