@@ -270,6 +270,12 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 */
 	poisonOpenings?: number
 	/**
+	 * Seconds between two looks for runs that are `running` and unchanged for five minutes, which are then nudged as by
+	 * `createKafkaReconciler`, by one worker of the group: the one that has the first partition. Default: none does. A worker
+	 * that gets its jobs through a kafkajs object of the user does not look. Errors: `ERR_OPTION`; a look that fails is logged.
+	 */
+	reconcileEverySeconds?: number
+	/**
 	 * Makes `registerWebhookEndpoint` and `handleWebhook` work. Without it the former rejects, as in the JavaScript package.
 	 */
 	webhooks?: WebhookOptions

@@ -4,6 +4,7 @@
 import { BaseDistributedAdapter } from 'flowcraft'
 import { CassandraContext, asEngine } from './cassandra-context.js'
 import { optionError } from './errors.js'
+import { Caretaker } from './adapter/caretaker.js'
 import { isBareJob } from './adapter/job-message.js'
 import { LifeCycle } from './adapter/life-cycle.js'
 import { checkClients, isKafkaLike } from './bridge/native-config.js'
@@ -63,6 +64,8 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	#life
 	/** @type {(() => import('./webhooks/webhooks.js').WebhookHost) | undefined} */
 	#webhooks
+	/** @type {Caretaker | undefined} */
+	#caretaker
 
 	/** @param {KafkaAdapterOptions} options */
 	constructor(options) {
@@ -81,6 +84,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		this.isRunning = false
 		this.#webhooks = this.#webhookHost(settings.webhooks)
 		this.#life = new LifeCycle(this.#host())
+		this.#caretaker = this.#newCaretaker()
 		checkClients({ settings, overrides: this.#overrides(), consumes: true, handledByUser: false })
 	}
 
@@ -102,6 +106,18 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			waitsForWebhooks: () => this.#hasOwnWebhooks,
 			isRunning: (value = this.isRunning) => (this.isRunning = value),
 		}
+	}
+
+	#newCaretaker() {
+		const { reconcileEverySeconds: everySeconds, cassandra: cassandraClient } = this.#settings
+		if (everySeconds === undefined) return undefined
+		const { keyspace, statusTableName } = this
+		return new Caretaker({
+			everySeconds,
+			partitions: () => /** @type {{ partitions?: number[] }} */ (this.health()).partitions ?? [],
+			logger: () => this.logger,
+			place: { adapter: { reconcile: (runId) => this.reconcile(runId) }, cassandraClient, keyspace, statusTableName },
+		})
 	}
 
 	/** @returns {import('./bridge/js-source.js').Ends} */
@@ -191,6 +207,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	 * @returns {Promise<void>}
 	 */
 	processJobs(handler) {
+		this.#caretaker?.start()
 		return seen(this.#life.consume(handler))
 	}
 
@@ -203,7 +220,9 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	async stop(options) {
 		const deadlineMs = stopDeadline(options?.deadlineMs)
 		this.logger.info('[KafkaAdapter] Stopping Kafka producer and consumer.')
+		const caretaker = this.#caretaker?.stop()
 		await this.#life.stop(deadlineMs)
+		await caretaker
 	}
 
 	/** @returns {import('../../index.js').WorkerHealth} */

@@ -47,6 +47,7 @@ import { readWebhooks } from '../webhooks/webhook-options.js'
  * @property {number} revokeGraceMs
  * @property {number} maxStallMs
  * @property {number} poisonOpenings
+ * @property {number | undefined} reconcileEverySeconds
  * @property {import('../webhooks/webhook-options.js').WebhookSettings | undefined} webhooks
  */
 
@@ -279,6 +280,10 @@ export const readOptions = (given) => {
 		limits: readLimits(given),
 		valueSizes: readValueSizes(given),
 		...readTimes(given),
+		reconcileEverySeconds:
+			given.reconcileEverySeconds === undefined
+				? undefined
+				: positive(given, 'reconcileEverySeconds', 1, { standard: 'not to look' }),
 		webhooks: readWebhooks(given.webhooks),
 	}
 }
