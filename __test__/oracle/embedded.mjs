@@ -8,9 +8,12 @@ import { runtimeOptions } from './bodies.mjs'
 import { comparable, published } from './comparator.mjs'
 
 const ENDED = new Set(['completed', 'failed', 'awaiting', 'cancelled'])
-/** For a run, since its start and since the last death of a worker. */
-const PATIENCE_MS = 30_000
 const POLL_MS = 4
+/**
+ * For a run, since its start and since the last death of a worker; 30 s where the machine has nothing else to do. Counted, not
+ * timed: where this process gets no time, its runs do not get any either.
+ */
+const MOST_POLLS = 7_500
 /** What a worker says that died as asked. */
 const DIED = /the worker died with call \d+ of its stores/
 
@@ -45,7 +48,6 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 	/** @type {Promise<void>} */
 	let started
 	let kills = 0
-	let diedAt = 0
 	let isUp = false
 	/** Ends with the worker, whose calls are not answered from then on. @type {Promise<'died'>} */
 	let death
@@ -81,7 +83,6 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 		adapter = own
 		void death.then(() => {
 			kills++
-			diedAt = Date.now()
 			// What is left of it is no concern of the next one.
 			void own.stop({ deadlineMs: 0 })
 			if (isUp) started = start()
@@ -124,13 +125,12 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 		/** @param {import('./build.mjs').Built} built @returns {Promise<any>} in the comparator's form */
 		async run({ blueprint, initial, ignore }) {
 			const runId = await startRun(blueprint, initial)
-			const from = Date.now()
-			for (;;) {
+			for (let [polls, life] = [0, kills]; ; polls++) {
+				if (life !== kills) [polls, life] = [0, kills]
 				const { cassandra, keyspace, statusTableName } = adapter
 				const row = await new StatusTable(cassandra, `${keyspace}.${statusTableName}`).read(runId)
 				if (row && ENDED.has(row.status)) return comparable(published(row.result, blueprint, initial), ignore)
-				if (Date.now() > Math.max(from, diedAt) + PATIENCE_MS)
-					return { status: `still ${row?.status ?? 'without status'}` }
+				if (polls > MOST_POLLS) return { status: `still ${row?.status ?? 'without status'}` }
 				await sleep(POLL_MS)
 			}
 		},
