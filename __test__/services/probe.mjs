@@ -27,23 +27,48 @@ export function probeKafka(port, timeoutMs) {
 		// The first question after a coordinator creates the offsets topic; the first consumer would otherwise meet
 		// "coordinator is not available" for the seconds that takes.
 		const coordinator = await ask(
-			kafkaRequest(KAFKA_FIND_COORDINATOR, 0, kafkaString('services-probe')),
+			kafkaRequest(KAFKA_FIND_COORDINATOR, 0, shortString('services-probe')),
 			kafkaFrameLength,
 		)
 		expectThat(coordinator.readInt16BE(8) === 0, `FindCoordinator answered error ${coordinator.readInt16BE(8)}`)
 	})
 }
 
-const CQL_OPTIONS = 0x05
-const CQL_SUPPORTED = 0x06
+const CQL_STARTUP = 0x01
+const CQL_READY = 0x02
+const CQL_AUTHENTICATE = 0x03
+const CQL_AUTH_RESPONSE = 0x0f
+const CQL_AUTH_SUCCESS = 0x10
+const CQL_VERSION = '3.0.0'
+/** The account that Cassandra makes by itself, some time after it begins to answer. */
+const CQL_FIRST_ACCOUNT = Buffer.from('\0cassandra\0cassandra')
 
-/** @type {Probe} Ready: the native protocol answers OPTIONS with SUPPORTED. */
+/** @type {Probe} Ready: the native protocol lets in, where accounts are asked for with the first one. */
 export function probeCassandra(port, timeoutMs) {
 	return converse(port, timeoutMs, async (ask) => {
-		const options = Buffer.from([0x04, 0, 0, 0, CQL_OPTIONS, 0, 0, 0, 0])
-		const answer = await ask(options, (bytes) => (bytes.length < 9 ? undefined : 9 + bytes.readInt32BE(5)))
-		expectThat(answer[4] === CQL_SUPPORTED, `OPTIONS was answered with opcode ${answer[4]}`)
+		const opcode = async (/** @type {number} */ question, /** @type {Buffer} */ body) =>
+			(await ask(cqlFrame(question, body), cqlFrameLength))[4]
+		const one = Buffer.from([0, 1])
+		const started = await opcode(
+			CQL_STARTUP,
+			Buffer.concat([one, shortString('CQL_VERSION'), shortString(CQL_VERSION)]),
+		)
+		if (started === CQL_READY) return
+		expectThat(started === CQL_AUTHENTICATE, `STARTUP was answered with opcode ${started}`)
+		const account = Buffer.concat([int32(CQL_FIRST_ACCOUNT.length), CQL_FIRST_ACCOUNT])
+		const answer = await opcode(CQL_AUTH_RESPONSE, account)
+		expectThat(answer === CQL_AUTH_SUCCESS, `the first account is not there yet: opcode ${answer}`)
 	})
+}
+
+/** @param {number} opcode @param {Buffer} body */
+function cqlFrame(opcode, body) {
+	return Buffer.concat([Buffer.from([0x04, 0, 0, 0, opcode]), int32(body.length), body])
+}
+
+/** @param {Buffer} bytes */
+function cqlFrameLength(bytes) {
+	return bytes.length < 9 ? undefined : 9 + bytes.readInt32BE(5)
 }
 
 /** @type {Probe} Ready: PING is answered with PONG (a server that still loads its data answers -LOADING). */
@@ -104,7 +129,7 @@ function kafkaRequest(apiKey, version, ...body) {
 	header.writeInt16BE(apiKey, 0)
 	header.writeInt16BE(version, 2)
 	header.writeInt32BE(1, 4)
-	const message = Buffer.concat([header, kafkaString('services-probe'), ...body])
+	const message = Buffer.concat([header, shortString('services-probe'), ...body])
 	return Buffer.concat([int32(message.length), message])
 }
 
@@ -125,7 +150,7 @@ function readMetadata(frame) {
 	return { brokers, controllerId: frame.readInt32BE(at) }
 }
 
-function kafkaString(text) {
+function shortString(text) {
 	const bytes = Buffer.from(text)
 	const length = Buffer.alloc(2)
 	length.writeInt16BE(bytes.length)

@@ -3,13 +3,14 @@
 //! partitions at once, its leases when their time is over.
 //!
 //! The last call that takes effect is not answered either. So every state that a crash can leave behind is reached by
-//! some number of calls.
+//! some number of calls. Calls wait in vain until the worker is stopped: then they fail, so that nothing of it stays in memory.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::backends::lock;
 use crate::kernel::effects::{ContextLayout, ContextWrite, DeadLetter, OutboundJob, StatusRecord, StoredContext};
@@ -26,6 +27,7 @@ pub struct Crash {
     died: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Whom nobody answers: dropping them would be an answer, too.
     unanswered: Mutex<Vec<SendDone>>,
+    buried: watch::Sender<bool>,
 }
 
 /// What becomes of a call.
@@ -47,6 +49,7 @@ impl Crash {
             source: OnceLock::new(),
             died: Mutex::new(Some(died)),
             unanswered: Mutex::default(),
+            buried: watch::Sender::new(false),
         })
     }
 
@@ -74,16 +77,28 @@ impl Crash {
         }
     }
 
-    async fn call<T>(&self, work: impl Future<Output = T> + Send) -> T {
+    async fn call<T>(&self, work: impl Future<Output = Result<T, FlowError>> + Send) -> Result<T, FlowError> {
         let fate = self.fate();
         if fate == Fate::Lost {
-            return pending().await;
+            return self.no_answer().await;
         }
         let answer = work.await;
         if fate == Fate::Last {
             self.die();
         }
-        if self.is_dead() { pending().await } else { answer }
+        if self.is_dead() { self.no_answer().await } else { answer }
+    }
+
+    async fn no_answer<T>(&self) -> Result<T, FlowError> {
+        // An error means that the sender is gone, and so is the worker.
+        let _ = self.buried.subscribe().wait_for(|buried| *buried).await;
+        Err(FlowError::NotRunning { state: "dead".into(), action: "a call of its stores".into() })
+    }
+
+    /// The worker was stopped: whoever still waits need not any more.
+    fn bury(&self) {
+        self.buried.send_replace(true);
+        lock(&self.unanswered).clear();
     }
 
     /// Calls that are not waited for.
@@ -311,6 +326,7 @@ impl JobSink for Mortal<dyn JobSink> {
     }
 
     async fn close(&self) {
+        self.crash.bury();
         self.inner.close().await;
     }
 }
