@@ -154,7 +154,8 @@ export interface WorkerLimits {
 	maxWaitingMessages?: number
 	/**
 	 * Bytes of one key's value, as JSON in UTF-8. Default 8388608 (8 MiB). A run whose node has written more fails, with key
-	 * and size in its reason; a context that is written from outside rejects with `ERR_TOO_LARGE`. An output is stored up to three times in a step (`_outputs.<node>`, `<node>`, `_inputs.<successor>`), and Cassandra refuses steps above its
+	 * and size in its reason; a context that is written from outside rejects with `ERR_TOO_LARGE`. An output is stored up to
+	 * three times in a step (`_outputs.<node>`, `<node>`, `_inputs.<successor>`), and Cassandra refuses steps above its
 	 * `max_mutation_size` (16 MiB unless set).
 	 */
 	maxValueBytes?: number

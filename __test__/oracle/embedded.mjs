@@ -103,10 +103,8 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 		for (;;) {
 			await up()
 			const generation = kills
-			// A `startRun` whose worker is dead and stopped would go on by itself, with a connection of its own.
-			const asClient = schedule === 'wave' || life !== undefined
 			const start = async () =>
-				asClient ? startAsClient(blueprint, initial) : (await adapter.startRun(blueprint.id, initial)).runId
+				schedule === 'wave' ? startAsClient(blueprint, initial) : (await adapter.startRun(blueprint.id, initial)).runId
 			try {
 				const runId = await Promise.race([start(), death])
 				if (runId !== 'died') return runId

@@ -41,7 +41,7 @@ test('all runs, one after the other, unless told otherwise', async () => {
 	let running = 0
 	const { reconciler, seen } = scene(async () => {
 		assert.equal(++running, 1)
-		await null
+		await new Promise(setImmediate)
 		running--
 	})
 	assert.deepEqual(await reconciler.run(), { stalledRuns: 6, reconciledRuns: 6, failedRuns: 0 })

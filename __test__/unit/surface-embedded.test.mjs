@@ -19,6 +19,13 @@ const diamond = {
 const registry = { count: async ({ input }) => ({ output: (input ?? 0) + 1 }) }
 const base = KafkaAdapter.prototype
 
+/** Something to wait for. */
+const moment = () => {
+	let resolve
+	const promise = new Promise((settle) => (resolve = settle))
+	return { promise, resolve }
+}
+
 const adapterOf = (members) => {
 	class Custom extends KafkaAdapter {}
 	Object.assign(Custom.prototype, members)
@@ -211,6 +218,63 @@ describe('on the real engine', () => {
 			await adapter.stop()
 			assert.equal(adapter.isRunning, false)
 		}
+	})
+
+	it('a startRun that a stop overtakes is refused, and brings up no second engine', async () => {
+		const entered = moment()
+		const stopped = moment()
+		const members = {
+			createContext(runId) {
+				const context = base.createContext.call(this, runId)
+				const slow = Object.create(context)
+				slow.toJSON = async () => {
+					entered.resolve()
+					await stopped.promise
+					return {}
+				}
+				slow.patch = (operations) => context.patch(operations)
+				return slow
+			},
+		}
+		const adapter = adapterOf(members)
+		await adapter.start()
+		const overtaken = adapter.startRun('diamond')
+		await entered.promise
+		await adapter.stop()
+		const state = adapter.health()
+		stopped.resolve()
+		await assert.rejects(overtaken, { code: 'ERR_NOT_RUNNING' })
+		assert.deepEqual(adapter.health(), state, 'no engine came up')
+		// As a client of other workers it may go on, until the next stop.
+		await adapter.startRun('diamond')
+		assert.equal(adapter.health().state, 'running')
+		await adapter.stop()
+	})
+
+	it('a node that a stop waits for may still start runs', async () => {
+		const entered = moment()
+		const stopping = moment()
+		const adapter = adapterOf({})
+		const started = []
+		adapter.runtime.registry.set('count', async ({ input }) => {
+			entered.resolve()
+			await stopping.promise
+			if (started.length > 0) return {}
+			started.push(await adapter.startRun('diamond'))
+			await started[0].cancel()
+			return { output: (input ?? 0) + 1 }
+		})
+		await adapter.start()
+		await adapter.startRun('diamond')
+		await entered.promise
+		const stop = adapter.stop()
+		stopping.resolve()
+		await stop
+		assert.equal(started.length, 1)
+		assert.deepEqual(
+			adapter.logger.lines.filter(([level]) => level === 'error' || level === 'warn'),
+			[],
+		)
 	})
 
 	it('reconcile nudges a run that was never sent', async () => {

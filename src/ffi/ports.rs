@@ -56,13 +56,13 @@ fn mortal(ports: Ports, calls: u64, bridge: &Arc<Bridge>) -> Ports {
     let crash = Crash::after(calls, move || bridge.log(LogLevel::Warn, format!("[KafkaAdapter] the worker died with call {calls} of its stores, as asked")));
     Ports {
         source: crash.source(ports.source),
-        sink: crash.sink(ports.sink),
-        direct_sink: crash.sink(ports.direct_sink),
-        contexts: crash.contexts(ports.contexts),
-        statuses: crash.statuses(ports.statuses),
-        timers: ports.timers.map(|timers| crash.timers(timers)),
-        leases: ports.leases.map(|leases| crash.leases(leases)),
-        coordination: ports.coordination.map(|coordination| crash.coordination(coordination)),
+        sink: crash.port(ports.sink),
+        direct_sink: crash.port(ports.direct_sink),
+        contexts: crash.port(ports.contexts),
+        statuses: crash.port(ports.statuses),
+        timers: ports.timers.map(|timers| crash.port(timers) as Arc<dyn TimerStore>),
+        leases: ports.leases.map(|leases| crash.port(leases) as Arc<dyn LeaseStore>),
+        coordination: ports.coordination.map(|coordination| crash.port(coordination) as Arc<dyn Coordination>),
         ..ports
     }
 }

@@ -325,8 +325,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	 * @param {JobPayload} job
 	 */
 	async handleJob(job) {
-		const engine = await this.#life.engine(false)
-		await engine.submit(job)
+		await this.#life.client().submit(job)
 	}
 
 	/** @returns {Record<string, Blueprint>} */
@@ -413,7 +412,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	#controlHost() {
 		return {
 			createContext: (runId) => this.createContext(runId),
-			send: (runId, command) => this.#life.sendCommand(runId, command),
+			send: this.#life.client().sendCommand,
 			codec: () => codecOf(this.runtime),
 		}
 	}
@@ -456,19 +455,21 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	 * A subclass sees the jobs of a start as any other.
 	 *
 	 * @param {JobPayload} job
+	 * @param {{ send: (job: JobPayload) => Promise<void> }} client
 	 */
-	async #sendStart(job) {
+	async #sendStart(job, client) {
 		const isPlain = !this.#overrides().enqueueJob && !this.isRunning
-		await (isPlain ? this.#life.send(job) : this.enqueueJob(job))
+		await (isPlain ? client.send(job) : this.enqueueJob(job))
 	}
 
 	/** @returns {import('./adapter/run-handle.js').RunHost} */
 	#runHost() {
+		const client = this.#life.client()
 		return {
 			blueprints: this.#blueprints,
 			hooks: this.#hooks(),
 			readStatus: (runId) => this.#statuses.read(runId),
-			send: (job) => this.#sendStart(job),
+			send: (job) => this.#sendStart(job, client),
 			resume: (runId, ...answer) => this.resumeWithAction(runId, ...answer),
 			cancel: (runId, reason) => this.cancel(runId, reason),
 		}

@@ -125,33 +125,9 @@ impl Crash {
         }
     }
 
-    /// The same worker's view of a context table.
+    /// The same worker's view of a store or of its producer.
     #[must_use]
-    pub fn contexts(self: &Arc<Self>, inner: Arc<dyn ContextStore>) -> Arc<dyn ContextStore> {
-        Arc::new(Mortal { inner, crash: Arc::clone(self) })
-    }
-
-    /// Of a status table.
-    #[must_use]
-    pub fn statuses(self: &Arc<Self>, inner: Arc<dyn StatusStore>) -> Arc<dyn StatusStore> {
-        Arc::new(Mortal { inner, crash: Arc::clone(self) })
-    }
-
-    /// Of the timers.
-    #[must_use]
-    pub fn timers(self: &Arc<Self>, inner: Arc<dyn TimerStore>) -> Arc<dyn TimerStore> {
-        Arc::new(Mortal { inner, crash: Arc::clone(self) })
-    }
-
-    /// Of the leases.
-    #[must_use]
-    pub fn leases(self: &Arc<Self>, inner: Arc<dyn LeaseStore>) -> Arc<dyn LeaseStore> {
-        Arc::new(Mortal { inner, crash: Arc::clone(self) })
-    }
-
-    /// Of the coordination store.
-    #[must_use]
-    pub fn coordination(self: &Arc<Self>, inner: Arc<dyn Coordination>) -> Arc<dyn Coordination> {
+    pub fn port<P: ?Sized>(self: &Arc<Self>, inner: Arc<P>) -> Arc<Mortal<P>> {
         Arc::new(Mortal { inner, crash: Arc::clone(self) })
     }
 
@@ -159,18 +135,12 @@ impl Crash {
     #[must_use]
     pub fn source(self: &Arc<Self>, inner: Arc<dyn JobSource>) -> Arc<dyn JobSource> {
         let _ = self.source.set(Arc::clone(&inner));
-        Arc::new(Mortal { inner, crash: Arc::clone(self) })
-    }
-
-    /// Its producer.
-    #[must_use]
-    pub fn sink(self: &Arc<Self>, inner: Arc<dyn JobSink>) -> Arc<dyn JobSink> {
-        Arc::new(Mortal { inner, crash: Arc::clone(self) })
+        self.port(inner)
     }
 }
 
 /// A port whose worker dies.
-struct Mortal<P: ?Sized> {
+pub struct Mortal<P: ?Sized> {
     crash: Arc<Crash>,
     inner: Arc<P>,
 }

@@ -6,6 +6,7 @@ import { createPorts } from '../bridge/js-ports.js'
 import { JsSource } from '../bridge/js-source.js'
 import { livePlace } from '../stores/live-runs.js'
 import { buildConfig, isKafkaLike } from '../bridge/native-config.js'
+import { Code, KafkaAdapterError } from '../errors.js'
 import { inTurn, seen, settledOr, within } from '../promises.js'
 import { Worker } from './worker.js'
 
@@ -35,6 +36,9 @@ import { Worker } from './worker.js'
 /** How long a `processJobs` of the user may take to hand over to ours before the engine comes up without a consumer. */
 const DECISION_MS = 1_000
 
+const stopped = () =>
+	new KafkaAdapterError(Code.NotRunning, 'the adapter was stopped meanwhile. Start it again, or repeat the call')
+
 export class LifeCycle {
 	#host
 	#source
@@ -51,6 +55,8 @@ export class LifeCycle {
 	#starting
 	/** @type {Promise<void> | undefined} */
 	#stopping
+	/** Stops that have ended. */
+	#stops = 0
 	/** @type {JobHandler} What `start()` gives to `processJobs`; any other handler is a wrapper of the user. */
 	#ownHandler = (job) => this.#host.handleJob(job)
 	#handler = this.#ownHandler
@@ -248,6 +254,7 @@ export class LifeCycle {
 		const drain = async () => this.#report(await worker?.stop(deadlineMs), deadlineMs)
 		const failures = await inTurn([drain, () => this.#source.stop(), () => this.#source.close()])
 		this.#forget()
+		this.#stops++
 		this.#host.isRunning(false)
 		if (failures.length > 0) throw failures[0]
 	}
@@ -267,19 +274,31 @@ export class LifeCycle {
 		return this.#worker?.health() ?? this.#lastState
 	}
 
-	/** @param {JobPayload} job also without a worker of ours */
-	async send(job) {
-		const worker = await this.engine(this.#consumes)
-		await (this.#isThroughJs ? this.#source.send(job) : worker.enqueue(job))
-	}
-
 	/**
-	 * @param {string} runId
-	 * @param {string} command raw JSON
+	 * For one call of the user, also without a started worker. A call that a stop overtakes may use the worker while it is being
+	 * stopped, as the nodes that it still has do, but brings up no other one: nobody would stop that.
 	 */
-	async sendCommand(runId, command) {
-		const worker = await this.engine(this.#consumes)
-		await (this.#isThroughJs ? this.#source.sendCommand(runId, command) : worker.sendCommand(runId, command))
+	client() {
+		const begun = this.#stops
+		const isOvertaken = () => this.#stopping !== undefined || this.#stops !== begun
+		const worker = async () => {
+			if (!this.#working && isOvertaken()) throw stopped()
+			return this.engine(this.#consumes)
+		}
+		return {
+			/** @param {JobPayload} job */
+			send: async (job) => {
+				const native = await worker()
+				await (this.#isThroughJs ? this.#source.send(job) : native.enqueue(job))
+			},
+			/** @param {string} runId @param {string} command raw JSON */
+			sendCommand: async (runId, command) => {
+				const native = await worker()
+				await (this.#isThroughJs ? this.#source.sendCommand(runId, command) : native.sendCommand(runId, command))
+			},
+			/** @param {JobPayload} job to be run here; fulfils when it is completed */
+			submit: async (job) => (await worker()).submit(job),
+		}
 	}
 
 	/**
