@@ -161,6 +161,8 @@ export interface WorkerLimits {
 	maxValueBytes?: number
 	/** Bytes of one key's value above which one warning per run and key tells its size. Default 1048576 (1 MiB). */
 	warnValueBytes?: number
+	/** Visits that {@link KafkaAdapter.history} tells of a run. They are written with each step, some 40 bytes each. Default 100. */
+	maxHistoryVisits?: number
 }
 
 export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationStore'>, WorkerLimits {
@@ -351,6 +353,8 @@ export interface RunHandle {
 	resume(action?: string, output?: unknown, options?: { nodeId?: string }): Promise<Set<string>>
 	/** See {@link KafkaAdapter.cancel}. */
 	cancel(reason?: string): Promise<void>
+	/** See {@link KafkaAdapter.history}. */
+	history(): Promise<RunHistory>
 }
 
 /** State of a worker: `idle`, `starting`, `joining`, `running`, `draining`, `closed` or `failed`, and the engine's figures. */
@@ -460,6 +464,14 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	cancel(runId: string, reason?: string): Promise<void>
 
 	/**
+	 * What a run has done so far, whatever its status, as its last durable step tells it; this adapter need not be started. Visits that
+	 * run are not in it, nor what workers of 1.4.4 have done.
+	 *
+	 * @throws `ERR_RUN_UNKNOWN`, `ERR_OPTION`
+	 */
+	history(runId: string): Promise<RunHistory>
+
+	/**
 	 * The runs with the status `parked`: they began with a version of their blueprint that the worker of their partition
 	 * does not have. This adapter need not be started. Searches the whole status table, as a reconciler does.
 	 *
@@ -566,6 +578,38 @@ export interface QueueRetryOptions {
 }
 
 /** A run that waits for a worker with its version of the blueprint. */
+/** One execution of a node. */
+export interface RunVisit {
+	nodeId: string
+	/** Number of the visit in its run; `undefined` for an answer. A loop visits its nodes again and again. */
+	visit?: number
+	/** How many steps from the start of the run, as `FlowRuntime.run` counts them. */
+	wave: number
+	/**
+	 * `completed`; `failed`, after all of its attempts, or after one of several with `retryMode: 'queue'`; `awaiting`: it waits for an
+	 * answer or a timer; `answered`: it got that; `aborted`: the run ended while it ran.
+	 */
+	outcome: 'completed' | 'failed' | 'awaiting' | 'answered' | 'aborted'
+	/** Attempts of the node so far, this one included. */
+	attempts: number
+	/** By the clock of its worker; `undefined` where nothing ran: others had recorded the output. */
+	startedAt?: Date
+	finishedAt?: Date
+	/** Who recorded it: the `workerId` of an adapter. */
+	workerId: string
+}
+
+export interface RunHistory {
+	runId: string
+	blueprintId: string
+	/** Of the blueprint; `null`: one without `metadata.version`. */
+	version: string | null
+	/** The last ones, at most `maxHistoryVisits`, in the order in which they were recorded. */
+	visits: RunVisit[]
+	/** Visits before those, which are not kept. */
+	omitted: number
+}
+
 export interface ParkedRun {
 	runId: string
 	blueprintId: string

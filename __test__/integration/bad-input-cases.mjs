@@ -25,6 +25,7 @@ const WHOLE = [
 	['maxWaitingMessages', 10000],
 	['maxValueBytes', 8388608],
 	['warnValueBytes', 1048576],
+	['maxHistoryVisits', 100],
 	['leaseTtlMs', 8000],
 	['revokeGraceMs', 5000],
 	['maxStallMs', 60000],

@@ -15,7 +15,7 @@ import { reconcileRun } from './adapter/reconcile.js'
 import { RedisCoordinationStore } from './redis-coordination-store.js'
 import { RETRY_DELAY_MS } from './session/queue-retries.js'
 import { listParkedRuns } from './adapter/parked-runs.js'
-import { cancelRun, failParkedRun, moveParkedRun, resumeRun } from './adapter/run-control.js'
+import { cancelRun, failParkedRun, historyOf, moveParkedRun, resumeRun } from './adapter/run-control.js'
 import { RunHandle, startRun } from './adapter/run-handle.js'
 import { ensureSchema, inTurns, schemaStatements } from './schema.js'
 import { StatusTable } from './stores/status-table.js'
@@ -377,6 +377,15 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	}
 
 	/**
+	 * What a run has done so far. Needs no started worker.
+	 *
+	 * @param {string} runId
+	 */
+	async history(runId) {
+		return historyOf(this.#controlHost(), runId)
+	}
+
+	/**
 	 * The runs that wait for a version of their blueprint. Needs no started worker.
 	 *
 	 * @returns {Promise<import('../../index.js').ParkedRun[]>}
@@ -472,6 +481,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			send: (job) => this.#sendStart(job, client),
 			resume: (runId, ...answer) => this.resumeWithAction(runId, ...answer),
 			cancel: (runId, reason) => this.cancel(runId, reason),
+			history: (runId) => this.history(runId),
 		}
 	}
 }

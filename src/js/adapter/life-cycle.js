@@ -172,6 +172,7 @@ export class LifeCycle {
 					webhooks: host.waitsForWebhooks(),
 					...host.settings.limits,
 					valueSizes: host.settings.valueSizes,
+					history: { visits: host.settings.maxHistoryVisits, workerId: host.settings.workerId },
 				},
 				adapterBus: host.adapterBus,
 				hooks: host.sessionHooks(),

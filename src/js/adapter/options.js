@@ -7,6 +7,7 @@ import { hostname } from 'node:os'
 import { CONSISTENCIES } from '../clients/cassandra-driver.js'
 import { isObject, isPlain } from '../clients/genuine.js'
 import { optionError } from '../errors.js'
+import { HISTORY_VISITS } from '../session/run-history.js'
 import { VALUE_SIZES } from '../stores/value-limits.js'
 import { readWebhooks } from '../webhooks/webhook-options.js'
 
@@ -42,6 +43,7 @@ import { readWebhooks } from '../webhooks/webhook-options.js'
  * @property {number | undefined} topicPartitions
  * @property {Limits} limits
  * @property {import('../stores/value-limits.js').ValueSizes} valueSizes
+ * @property {number} maxHistoryVisits
  * @property {number} leaseTtlMs
  * @property {number} startTimeoutMs
  * @property {number} revokeGraceMs
@@ -279,6 +281,7 @@ export const readOptions = (given) => {
 				: positive(given, 'topicPartitions', 1, { standard: 'what the brokers are set to' }),
 		limits: readLimits(given),
 		valueSizes: readValueSizes(given),
+		maxHistoryVisits: positive(given, 'maxHistoryVisits', HISTORY_VISITS),
 		...readTimes(given),
 		reconcileEverySeconds:
 			given.reconcileEverySeconds === undefined

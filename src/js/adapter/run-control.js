@@ -1,9 +1,11 @@
 /**
- * Resuming and cancelling runs from any process, by commands to whoever owns them (design D12).
+ * Looking at runs, and resuming and cancelling them, from any process: by what is stored of them, and by commands to whoever owns
+ * them (design D12).
  */
 import { isOver, moments, parseCheckpoint } from '../session/checkpoint.js'
 import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
 import { formatCommand } from './command-messages.js'
+import { readHistory } from '../session/run-history.js'
 import { Code, KafkaAdapterError, optionError } from '../errors.js'
 
 /**
@@ -30,7 +32,18 @@ const readRun = async ({ createContext }, runId) => {
 	const checkpoint = stored === undefined ? undefined : parseCheckpoint(JSON.stringify(stored))
 	// Without a checkpoint the run was begun by JavaScript workers, or nobody has begun it yet.
 	const waiting = checkpoint?.waiting ?? (document._awaitingNodeIds ?? []).map((/** @type {string} */ id) => [id])
-	return { checkpoint, waiting: /** @type {[nodeId: string, wave?: number][]} */ (waiting) }
+	return { document, checkpoint, waiting: /** @type {[nodeId: string, wave?: number][]} */ (waiting) }
+}
+
+/**
+ * @param {ControlHost} host
+ * @param {string} runId
+ * @returns {Promise<import('../../../index.js').RunHistory>}
+ */
+export const historyOf = async (host, runId) => {
+	const { document, checkpoint } = await readRun(host, runId)
+	const { blueprint = document.blueprintId, version = document.blueprintVersion } = checkpoint ?? {}
+	return { runId, blueprintId: blueprint, version: version ?? null, ...readHistory(checkpoint?.history) }
 }
 
 /**

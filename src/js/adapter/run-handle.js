@@ -19,6 +19,7 @@ import { Code, KafkaAdapterError, optionError } from '../errors.js'
  * @property {(job: import('flowcraft').JobPayload) => Promise<void>} send
  * @property {(runId: string, action?: string, output?: unknown, options?: { nodeId?: string }) => Promise<Set<string>>} resume
  * @property {(runId: string, reason?: string) => Promise<void>} cancel
+ * @property {(runId: string) => Promise<import('../../../index.js').RunHistory>} history
  */
 
 const FINAL = new Set(['completed', 'failed', 'cancelled', 'stalled'])
@@ -72,6 +73,11 @@ export class RunHandle {
 	/** @param {string} [reason] */
 	async cancel(reason) {
 		await this.#host.cancel(this.runId, reason)
+	}
+
+	/** What the run has done so far. */
+	async history() {
+		return this.#host.history(this.runId)
 	}
 
 	/**

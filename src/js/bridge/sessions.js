@@ -35,6 +35,7 @@ const PULSE = 20
  * @property {number} [maxConcurrentJobs] node bodies that run at once in this worker (default 256)
  * @property {number} [maxConcurrentJobsPerRun] and in one run (default 32)
  * @property {import('../stores/value-limits.js').ValueSizes} [valueSizes]
+ * @property {{ visits: number, workerId: string }} [history] how many visits of a run its checkpoint keeps; default none
  * @property {'eager' | 'wave'} [schedule] default `eager`
  * @property {boolean} [strict] runs of blueprints with cycles fail
  * @property {boolean} [enforceTimeouts] whether `config.timeout` of nodes counts; default false
@@ -95,6 +96,7 @@ export function createSessions({
 		permitsPerRun: options.maxConcurrentJobsPerRun ?? 32,
 		localStarts: options.localStarts ?? true,
 		serial: options.maxConcurrentJobs === 1,
+		history: options.history,
 		webhooks: options.webhooks ?? false,
 		retries:
 			retries &&

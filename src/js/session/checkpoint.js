@@ -33,6 +33,7 @@
  *   "wave": {...},                    schedule "wave": results of the running wave, nodes held back
  *   "adopted": 1,                     begun by somebody else (docs/checkpoint.md)
  *   "outcome": {...},                 how it ended
+ *   "history": {...},                 see run-history.js
  *   "parked": {...}                   it waits for its version of the blueprint
  * }
  * ```
@@ -74,6 +75,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {any} [wave]
  * @property {1} [adopted]
  * @property {import('./outcome.js').Outcome} [outcome]
+ * @property {import('./run-history.js').HistoryRecord} [history]
  * @property {Parked} [parked]
  */
 

@@ -156,8 +156,8 @@ export class ParkedSession {
 
 	/** @param {Outcome} outcome @returns {Checkpoint} */
 	#ended(outcome) {
-		const { last, schedule } = this.#found.checkpoint ?? this.#empty()
-		return { ...this.#empty(), last, schedule, hidden: unlessEmpty(this.#context.hiddenKeys()), outcome }
+		const { last, schedule, history } = this.#found.checkpoint ?? this.#empty()
+		return { ...this.#empty(), last, schedule, history, hidden: unlessEmpty(this.#context.hiddenKeys()), outcome }
 	}
 
 	/** @returns {Checkpoint} */

@@ -22,6 +22,7 @@ import {
 	reviveError,
 } from './outcome.js'
 import { logRetry, mayRetry } from './queue-retries.js'
+import { RunHistory, outcomeOf } from './run-history.js'
 import { VisitContext } from './run-context.js'
 import { RunCommands } from './run-commands.js'
 import { RunEvents } from './run-events.js'
@@ -31,7 +32,7 @@ import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { isSuccess, rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
 import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
-import { Visit, VisitExecution, attemptRecords, dueRecords, reviveVisits } from './visit.js'
+import { Visit, VisitExecution, attemptRecords, countingAttempts, dueRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 /** @typedef {import('./opening.js').Opening} Opening */
@@ -57,6 +58,7 @@ import { Visit, VisitExecution, attemptRecords, dueRecords, reviveVisits } from 
  * @property {boolean} localStarts whether a due visit starts without waiting for its job message
  * @property {boolean} serial one message is worked on after the other
  * @property {import('./queue-retries.js').QueueRetries} [retries] absent where no node is retried by timers
+ * @property {{ visits: number, workerId: string }} [history] absent: none is kept
  * @property {boolean} webhooks whether a `webhook` node waits for its request
  * @property {'eager' | 'wave'} schedule
  * @property {number} concurrency nodes of one wave that run at once (`wave`)
@@ -111,6 +113,8 @@ export class RunSession {
 	#events
 	#waits = new RunWaits()
 	#commands = new RunCommands()
+	/** @type {RunHistory | undefined} */
+	#history
 	#lastVisit = 0
 	/** Results processed so far. */
 	#results = 0
@@ -162,6 +166,7 @@ export class RunSession {
 		this.#gate = env.permits.gate(env.permitsPerRun)
 		this.fresh = new Freshness(env.livePlace?.reachesAll ? undefined : () => env.native.refresh(handle))
 		const { entry, blueprintId, checkpoint } = opening
+		this.#history = env.history && new RunHistory(env.history, checkpoint?.history)
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
 		this.graph = entry.graph()
 		this.#router = new RunRouter(env.runtime, this.graph)
@@ -378,7 +383,7 @@ export class RunSession {
 		const nodeDef = /** @type {any} */ (this.graph.node(nodeId))
 		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
 		visit.plan = state.plan = this.#env.retries?.planFor(nodeDef)
-		const executorOf = () => runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution))
+		const executorOf = () => countingAttempts(visit, runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution)))
 		const [settled] = await executeBatch(
 			[{ nodeId, nodeDef }],
 			blueprint,
@@ -447,6 +452,7 @@ export class RunSession {
 			this.visits.delete(visit.number)
 			this.#recorded.push(visit)
 			this.#context.record(/** @type {VisitContext} */ (visit.context))
+			this.#history?.add(visit, outcomeOf(visit))
 			if (this.#isToRetry(visit)) {
 				await this.#retryLater(visit)
 				continue
@@ -692,6 +698,7 @@ export class RunSession {
 		}
 		// In memory a resume comes after everything that has run.
 		const wave = Math.max(asked, this.#highestWave)
+		this.#history?.answered(nodeId, wave, Date.now())
 		this.state.clearAwaiting(nodeId)
 		if (this.visits.size === 0 && this.#waits.size === 0) this.#base = wave
 		const held = this.#schedule.resumed()
@@ -781,7 +788,11 @@ export class RunSession {
 	 * @param {string} reason for the nodes that run
 	 */
 	#endEarly(outcome, reason) {
-		for (const { context } of this.visits.values()) if (context) this.#context.record(context)
+		for (const visit of this.visits.values()) {
+			if (!visit.context) continue
+			this.#context.record(visit.context)
+			this.#history?.add(visit, outcomeOf(visit))
+		}
 		this.#dropAll()
 		this.#commit(outcome)
 		this.#signalAbort(reason)
@@ -808,6 +819,7 @@ export class RunSession {
 			last: this.#lastVisit,
 			hidden: unlessEmpty(this.#context.hiddenKeys()),
 			outcome: this.#outcome,
+			history: this.#history?.record(),
 		}
 		if (!isOver(checkpoint)) this.#writeProgress(checkpoint)
 		return checkpoint

@@ -19,9 +19,13 @@ export class Visit {
 	plan = undefined
 	/** Nodes that this visit has marked as awaiting: itself, as a rule. @type {Set<string> | undefined} */
 	marked = undefined
+	/** Attempts that failed before, one right after the other. */
+	failedAttempts = 0
 	started = false
+	/** When the node began, milliseconds since the epoch; 0: it has not. */
+	startedAt = 0
 	holdsPermit = false
-	#startedAt = 0
+	#begun = 0
 	/** Milliseconds from the start of the node to its end. */
 	duration = 0
 	/** @type {import('./settled-results.js').Settled | undefined} */
@@ -39,14 +43,15 @@ export class Visit {
 	start() {
 		this.started = true
 		this.holdsPermit = true
-		this.#startedAt = performance.now()
+		this.startedAt = Date.now()
+		this.#begun = performance.now()
 	}
 
 	/** @param {import('./settled-results.js').Settled} settled @param {Set<string> | undefined} marked */
 	end(settled, marked) {
 		this.settled = settled
 		this.marked = marked
-		this.duration = Math.round(performance.now() - this.#startedAt)
+		this.duration = Math.round(performance.now() - this.#begun)
 	}
 
 	/**
@@ -66,6 +71,11 @@ export class Visit {
 		return (this.reset ? RESET : 0) | (this.replay ? REPLAY : 0)
 	}
 
+	/** Attempts of the node so far, this one included. */
+	get attempts() {
+		return this.attempt + this.failedAttempts
+	}
+
 	get running() {
 		return this.started && !this.settled
 	}
@@ -79,6 +89,23 @@ export class Visit {
 		const settled = /** @type {any} */ (this.settled)
 		return settled.status === 'rejected' ? settled.reason.error : settled.value.executionResult.error
 	}
+}
+
+/**
+ * An executor that repeats a node in the process says so on its event bus alone.
+ * @param {Visit} visit @param {any} executor of Flowcraft @returns {any}
+ */
+export function countingAttempts(visit, executor) {
+	const { strategy } = executor
+	const { eventBus, maxRetries } = strategy ?? {}
+	if (!eventBus || !(maxRetries > 1)) return executor
+	strategy.eventBus = {
+		emit(/** @type {any} */ event) {
+			if (event.type === 'node:retry') visit.failedAttempts++
+			return eventBus.emit(event)
+		},
+	}
+	return executor
 }
 
 /** The execution context that Flowcraft's executors and nodes get: `ExecutionContext` is not exported. */
