@@ -1,4 +1,4 @@
-//! Commits that fail while a partition is handed over.
+//! Commits that fail, and those of a partition that is handed over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::{Engine, Ports, Settings, StartLimit, start};
 use crate::backends::clock::SystemClock;
 use crate::backends::embedded::Cluster;
-use crate::kernel::error::{FlowError, Retry, Service};
+use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine;
 use crate::ports::{
@@ -30,8 +30,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Log {
     events: Mutex<Option<SourceHandle>>,
     committed: Mutex<Vec<(i32, i64)>>,
-    /// Positions whose commit was refused.
-    refused: Mutex<Vec<(i32, i64)>>,
+    /// Those of them that were committed in a hand-over.
+    handed_over: Mutex<Vec<(i32, i64)>>,
+    /// The next commit is refused.
     refuses: AtomicBool,
     changed: Notify,
 }
@@ -73,20 +74,15 @@ impl JobSource for Log {
     fn resume(&self, _partitions: &[i32]) {}
 
     fn commit(&self, positions: &[(i32, i64)]) {
+        if self.refuses.swap(false, Ordering::SeqCst) {
+            return self.emit(SourceEvent::NotCommitted(positions.iter().map(|(partition, _)| *partition).collect()));
+        }
         lock(&self.committed).extend_from_slice(positions);
         self.changed.notify_one();
     }
 
     async fn commit_now(&self, positions: &[(i32, i64)]) -> Result<(), FlowError> {
-        if self.refuses.load(Ordering::SeqCst) {
-            lock(&self.refused).extend_from_slice(positions);
-            return Err(FlowError::Store {
-                service: Service::Kafka,
-                operation: "committing offsets".into(),
-                cause: "no coordinator".into(),
-                retry: Retry::Later,
-            });
-        }
+        lock(&self.handed_over).extend_from_slice(positions);
         self.commit(positions);
         Ok(())
     }
@@ -152,30 +148,51 @@ async fn engine(log: &Arc<Log>) -> Engine {
 }
 
 /// A message without a value, which is complete as it is read.
-fn empty(offset: i64) -> RawMessage {
-    RawMessage { partition: KEPT, offset, key: None, value: None, hops: 0, headers: Vec::new(), timestamp_ms: None }
+fn empty(partition: i32, offset: i64) -> RawMessage {
+    RawMessage { partition, offset, key: None, value: None, hops: 0, headers: Vec::new(), timestamp_ms: None }
+}
+
+/// Feeds the partitions until they are worked on, and answers the position that was then committed for the kept one.
+async fn at_work(log: &Log) -> i64 {
+    log.emit(SourceEvent::Assigned(vec![MOVING, KEPT]));
+    log.emit(SourceEvent::Messages(vec![empty(MOVING, 0), empty(KEPT, 0)]));
+    for position in [(MOVING, 1), (KEPT, 1)] {
+        log.until("the first messages are committed", |log| lock(&log.committed).contains(&position).then_some(())).await;
+    }
+    1
+}
+
+#[tokio::test]
+async fn g5_a_commit_that_fails_is_made_again_though_the_partition_is_at_rest() {
+    let log = Arc::new(Log::default());
+    let engine = engine(&log).await;
+    let offset = at_work(&log).await;
+    log.refuses.store(true, Ordering::SeqCst);
+    log.emit(SourceEvent::Messages(vec![empty(KEPT, offset)]));
+    log.until("the commit is made again", |log| lock(&log.committed).contains(&(KEPT, offset + 1)).then_some(())).await;
+    assert!(!log.refuses.load(Ordering::SeqCst), "the first one was refused");
+    engine.stop(PATIENCE).await;
 }
 
 // One thread: what the test emits without waiting in between is taken in one turn of the loop.
 #[tokio::test]
-async fn g5_a_commit_that_fails_in_a_handover_is_made_again_for_partitions_that_stay() {
+async fn g5_a_handover_commits_what_goes_and_leaves_what_stays_to_the_usual_commit() {
     let log = Arc::new(Log::default());
     let engine = engine(&log).await;
-    log.emit(SourceEvent::Assigned(vec![MOVING, KEPT]));
-    log.refuses.store(true, Ordering::SeqCst);
-    // The usual commit may come first, ten times a second, or the partition is not worked on yet: then there is another round.
-    for offset in 0.. {
-        log.emit(SourceEvent::Messages(vec![empty(offset)]));
+    let mut offset = at_work(&log).await;
+    // The usual commit may come first, ten times a second: then there is another round.
+    let mut moved = false;
+    while !moved {
+        log.emit(SourceEvent::Messages(vec![empty(MOVING, offset), empty(KEPT, offset)]));
         let (done, given_up) = mpsc::channel();
         log.emit(SourceEvent::Revoking { partitions: vec![MOVING], done });
-        let position = (KEPT, offset + 1);
+        offset += 1;
         let waiting = tokio::task::spawn_blocking(move || given_up.recv_timeout(PATIENCE));
         waiting.await.unwrap().unwrap();
-        if lock(&log.refused).contains(&position) {
-            log.until("the commit is made again", |log| lock(&log.committed).contains(&position).then_some(())).await;
-            break;
-        }
+        moved = lock(&log.handed_over).contains(&(MOVING, offset));
+        log.until("what stays is committed", |log| lock(&log.committed).contains(&(KEPT, offset)).then_some(())).await;
         log.emit(SourceEvent::Assigned(vec![MOVING]));
     }
+    assert!(lock(&log.handed_over).iter().all(|(partition, _)| *partition == MOVING), "{:?}", lock(&log.handed_over));
     engine.stop(PATIENCE).await;
 }

@@ -435,17 +435,14 @@ impl Worker {
         let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.revocations).into_iter().partition(|revocation| revocation.open.is_empty());
         self.revocations = open;
         for revocation in done {
-            let positions: Vec<(i32, i64)> = self.machine.take_commits().into_iter().collect();
+            // Only of those that go: what is committed here may come after the next usual commit of those that stay.
+            let positions = self.machine.take_commits_of(&revocation.partitions);
             let (source, events, partitions) = (self.ports.source.clone(), self.events.clone(), revocation.partitions.clone());
             let leases = self.keeper.detach(&revocation.partitions);
             tokio::spawn(async move {
                 if !positions.is_empty() {
-                    let committed = tokio::time::timeout(Duration::from_secs(3), source.commit_now(&positions)).await;
-                    // For partitions that go this only means redelivery, which changes nothing; those that stay are among them, too.
-                    if !matches!(committed, Ok(Ok(()))) {
-                        let partitions = positions.iter().map(|(partition, _)| *partition).collect();
-                        let _ = events.send(Event::Source(SourceEvent::NotCommitted(partitions)));
-                    }
+                    // One that fails only means redelivery, which changes nothing.
+                    let _ = tokio::time::timeout(Duration::from_secs(3), source.commit_now(&positions)).await;
                 }
                 let _ = tokio::time::timeout(Duration::from_secs(3), leases.give_back()).await;
                 let _ = events.send(Event::Released(partitions));

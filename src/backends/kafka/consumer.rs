@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::commits::Commits;
 use super::config::{KafkaSettings, TokenSource, make_client};
 use super::group::{Callbacks, Group, Member};
 use super::{KafkaTopics, admin, errors};
@@ -40,7 +41,8 @@ pub struct KafkaSource {
     group: Arc<Group>,
     patience: Duration,
     tokens: Option<Arc<dyn TokenSource>>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    commits: Arc<Commits>,
 }
 
 #[derive(Default)]
@@ -59,7 +61,10 @@ struct Running {
 impl KafkaSource {
     pub(super) fn new(settings: Arc<KafkaSettings>, topics: Arc<KafkaTopics>, tokens: Option<Arc<dyn TokenSource>>, patience: Duration) -> Self {
         let group = Arc::new(Group::new(settings, topics, tokens.clone()));
-        Self { group, patience, tokens, state: Mutex::default() }
+        let state = Arc::new(Mutex::new(State::default()));
+        let running = Arc::clone(&state);
+        let commits = Commits::new(Arc::clone(&group), Box::new(move || member(&running)));
+        Self { group, patience, tokens, state, commits }
     }
 
     /// The number of partitions now; partitions can be added while the worker runs.
@@ -73,8 +78,7 @@ impl KafkaSource {
     }
 
     fn member(&self) -> Option<Arc<Member>> {
-        let running = lock(&self.state).running.clone()?;
-        lock(&running.member).clone()
+        member(&self.state)
     }
 
     fn not_running(action: &str) -> FlowError {
@@ -111,6 +115,11 @@ impl KafkaSource {
             .map_err(|error| FlowError::Internal { place: "kafka consumer", detail: format!("no thread: {error}") })?;
         Ok(Running { member: slot, ended })
     }
+}
+
+fn member(state: &Mutex<State>) -> Option<Arc<Member>> {
+    let running = lock(state).running.clone()?;
+    lock(&running.member).clone()
 }
 
 /// What the consumer's thread works with.
@@ -255,22 +264,14 @@ impl JobSource for KafkaSource {
     }
 
     fn commit(&self, positions: &[(i32, i64)]) {
-        let Some(member) = self.member() else { return };
-        let failed = self.group.with_owned(positions, |list| member.commit(&list, CommitMode::Async)).and_then(Result::err);
-        if let Some(error) = failed {
-            self.group.trouble(error.rdkafka_error_code(), errors::store("committing offsets", &error));
-            self.group.emit(SourceEvent::NotCommitted(positions.iter().map(|(partition, _)| *partition).collect()));
-        }
+        self.commits.ask(positions, None);
     }
 
     async fn commit_now(&self, positions: &[(i32, i64)]) -> Result<(), FlowError> {
-        let member = self.member().ok_or_else(|| Self::not_running("committing offsets"))?;
-        let Some(list) = self.group.with_owned(positions, |list| list) else { return Ok(()) };
-        // A synchronous commit has its own reply queue, so it also works while the consumer's thread
-        // waits in a revocation; the answer to an asynchronous one would need that thread's poll.
-        let commit = tokio::task::spawn_blocking(move || member.commit(&list, CommitMode::Sync));
-        match tokio::time::timeout(COMMIT_LIMIT, commit).await {
-            Ok(Ok(committed)) => committed.map_err(|error| errors::store("committing offsets", &error)),
+        let (answer, answered) = oneshot::channel();
+        self.commits.ask(positions, Some(answer));
+        match tokio::time::timeout(COMMIT_LIMIT, answered).await {
+            Ok(Ok(committed)) => committed,
             Ok(Err(_)) => Err(FlowError::Internal { place: "kafka consumer", detail: "the commit panicked".into() }),
             Err(_) => Err(errors::store("committing offsets", &KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::OperationTimedOut))),
         }

@@ -11,7 +11,7 @@ use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::KafkaTopics;
@@ -354,18 +354,6 @@ impl ConsumerContext for Callbacks {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.0.assign(consumer, list),
             _ => self.0.revoke(consumer, list),
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let Err(error) = result else { return };
-        match error.rdkafka_error_code() {
-            None | Some(Code::NoOffset) => return,
-            // Part of every rebalance.
-            Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::AssignmentLost) => {}
-            Some(code) => self.0.trouble(Some(code), errors::store("committing offsets", &error)),
-        }
-        // A partition that is kept may have nothing more to commit: without this its last offsets would never be.
-        self.0.emit(SourceEvent::NotCommitted(offsets.elements().iter().map(TopicPartitionListElem::partition).collect()));
     }
 }
 

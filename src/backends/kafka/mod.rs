@@ -1,6 +1,9 @@
 //! The job log on Apache Kafka, through librdkafka.
 
 mod admin;
+mod commits;
+#[cfg(test)]
+mod commits_tests;
 mod config;
 mod consumer;
 mod errors;

@@ -150,6 +150,12 @@ impl Machine {
         owned.filter_map(|(number, partition)| partition.ledger.take_commit().map(|position| (*number, position))).collect()
     }
 
+    /// The same for some partitions alone.
+    pub fn take_commits_of(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
+        let known = partitions.iter().filter(|number| **number != VIRTUAL_PARTITION);
+        known.filter_map(|number| Some((*number, self.partitions.get_mut(number)?.ledger.take_commit()?))).collect()
+    }
+
     /// Partitions held now.
     #[must_use]
     pub fn owned(&self) -> Vec<i32> {
