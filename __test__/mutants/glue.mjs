@@ -82,7 +82,7 @@ export const GLUE = [
 		name: 'forget-completed',
 		breaks: 'A restored run does not know what it had completed.',
 		guarantee: 'G2',
-		file: 'src/js/session/run-session.js',
+		file: 'src/js/session/run-progress.js',
 		from: 'completed: moments(done)',
 		to: 'completed: []',
 		suite: '__test__/unit/session-waits.test.mjs',

@@ -4,10 +4,10 @@
  *
  * Everything that decides the graph happens in `#pump`, one result at a time; nodes run beside it.
  */
-import { executeBatch, processResults } from 'flowcraft'
+import { processResults } from 'flowcraft'
 import { adoptRun, enterLoop, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from '../errors.js'
-import { CHECKPOINT_VERSION, flatMoments, formatCheckpoint, isOver, moments, unlessEmpty } from './checkpoint.js'
+import { CHECKPOINT_VERSION, formatCheckpoint, isOver, unlessEmpty } from './checkpoint.js'
 import { isParkingTimer, parseCommand } from '../adapter/command-messages.js'
 import { Freshness } from './freshness.js'
 import { LiveRun } from './live-run.js'
@@ -16,23 +16,22 @@ import {
 	messageOf,
 	outcomeText,
 	quiescentOutcome,
-	recordError,
 	rejectedOutcome,
 	restingOutcome,
-	reviveError,
 } from './outcome.js'
-import { logRetry, mayRetry } from './queue-retries.js'
-import { RunHistory, outcomeOf } from './run-history.js'
+import { RunAttempts, isToRetry } from './run-attempts.js'
 import { VisitContext } from './run-context.js'
 import { RunCommands } from './run-commands.js'
 import { RunEvents } from './run-events.js'
+import { RunExecutor } from './run-executor.js'
+import { RunHistory, outcomeOf } from './run-history.js'
+import { RunProgress, awaitingOf } from './run-progress.js'
 import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
-import { ANY, RunWaits, alarmOf, isSubflow, resumeSubflow } from './run-waits.js'
+import { ANY, RunWaits, alarmOf, isSubflow } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
-import { isSuccess, rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
-import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
-import { Visit, VisitExecution, attemptRecords, countingAttempts, dueRecords, reviveVisits } from './visit.js'
+import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
+import { Visit } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 /** @typedef {import('./opening.js').Opening} Opening */
@@ -79,8 +78,6 @@ import { Visit, VisitExecution, attemptRecords, countingAttempts, dueRecords, re
  * @property {(handle: number) => void} drained
  */
 
-/** Waves after which memory takes the run for an endless loop. */
-const MAX_WAVES = 10_000
 /** Results that one step records at most, so that a busy run still becomes durable now and then. */
 const MAX_RESULTS_PER_STEP = 64
 
@@ -91,8 +88,6 @@ const NO_TOKEN = 0
 const ENDED = 'the run has ended'
 
 export class RunSession {
-	/** Due and running visits. @type {Map<number, Visit>} */
-	visits = new Map()
 	/** @type {import('./run-graph.js').RunGraph} */
 	graph
 	/** @type {RunState} */
@@ -115,13 +110,10 @@ export class RunSession {
 	#commands = new RunCommands()
 	/** @type {RunHistory | undefined} */
 	#history
-	#lastVisit = 0
-	/** Results processed so far. */
-	#results = 0
-	/** The highest wave of them. */
-	#highestWave = 0
-	/** The wave from which the cap counts. */
-	#base = 0
+	/** @type {RunProgress} */
+	#progress
+	/** @type {RunAttempts} */
+	#attempts
 	#seq = 0
 	/** Steps whose durability is awaited, with what follows then. @type {{ seq: number, due: Visit[], recorded: Visit[] }[]} */
 	#announced = []
@@ -140,15 +132,11 @@ export class RunSession {
 	#pumping = false
 	/** Nothing is recorded any more: the run has its outcome. */
 	#ended = false
-	/** One signal for all nodes of the run, as in memory; made when the first of them starts. @type {AbortController | undefined} */
-	#abort
-	/** Why nothing may start any more. @type {string | undefined} */
-	#abortReason
+	/** @type {RunExecutor} */
+	#executor
 	/** @type {'no' | 'asked' | 'answered'} */
 	#draining = 'no'
 	#moreMayCome
-	/** @type {WeakMap<object, any>} */
-	#errorRecords = new WeakMap()
 
 	/**
 	 * @param {SessionEnvironment} env
@@ -174,8 +162,17 @@ export class RunSession {
 		this.state.setEventEmitter(/** @type {any} */ (env.contextBus), runId)
 		const inWaves = (checkpoint ? checkpoint.schedule : env.schedule) === 'wave'
 		this.#schedule = inWaves ? new WaveSchedule(this, env.concurrency) : new EagerSchedule(this)
+		this.#executor = new RunExecutor(env, { runId, blueprintId, graph: this.graph, context })
+		const parts = [this.#waits, this.#commands, this.#schedule]
+		this.#progress = new RunProgress({ graph: this.graph, state: this.state, context, parts })
+		this.#attempts = new RunAttempts(env, { runId, progress: this.#progress, waits: this.#waits })
 		if (checkpoint) this.#restore(checkpoint)
 		else this.#begin()
+	}
+
+	/** Due and running visits. */
+	get visits() {
+		return this.#progress.visits
 	}
 
 	// Opening.
@@ -197,9 +194,10 @@ export class RunSession {
 	/** @param {string} nodeId */
 	#admitAdopted(nodeId) {
 		for (const visit of this.visits.values()) if (visit.nodeId === nodeId) return
-		const last = this.#lastVisit
+		const last = this.#progress.lastVisit
 		this.#schedule.admit(nodeId, 1)
-		const visit = this.#lastVisit > last && this.visits.get(this.#lastVisit)
+		const { lastVisit } = this.#progress
+		const visit = lastVisit > last && this.visits.get(lastVisit)
 		if (!visit) return
 		visit.replay = this.graph.completed.has(nodeId) && recordedResult(this.graph, this.#context, nodeId) !== undefined
 		if (!visit.replay) enterLoop(this.graph, nodeId)
@@ -220,25 +218,9 @@ export class RunSession {
 
 	/** @param {Checkpoint} checkpoint */
 	#restore(checkpoint) {
-		const { done, inputs = [], from = [], dynamic = [], batches = [], errors = [], due = [] } = checkpoint
-		this.graph.restore({ completed: moments(done), inputs, inputWaves: from, dynamic, batches })
-		for (const record of errors) {
-			const error = /** @type {any} */ (reviveError(record))
-			this.#errorRecords.set(error, record)
-			this.state.getErrors().push(error)
-		}
-		if (checkpoint.fallback) this.state.markFallbackExecuted()
-		this.#waits.restore(checkpoint)
-		this.#commands.restore(checkpoint)
-		const visits = reviveVisits(due, this.graph, checkpoint.attempts)
-		for (const visit of visits) this.visits.set(visit.number, visit)
-		this.#fresh = visits.filter(({ dueAt }) => dueAt === undefined)
-		this.#lastVisit = checkpoint.last
-		this.#results = checkpoint.results ?? 0
-		this.#highestWave = checkpoint.highest ?? 0
-		this.#base = checkpoint.base ?? 0
+		this.#progress.restore(checkpoint)
+		this.#fresh = [...this.visits.values()].filter(({ dueAt }) => dueAt === undefined)
 		this.#outcome = checkpoint.outcome
-		this.#schedule.restore(checkpoint)
 		if (!checkpoint.adopted || isOver(checkpoint)) return
 		// Only its message says that such a node is due: nobody here has recorded what led to it.
 		for (const nodeId of this.#opening.nodeIds) this.#admitStray(nodeId)
@@ -311,9 +293,7 @@ export class RunSession {
 
 	/** @param {string} nodeId @param {number} wave */
 	newVisit(nodeId, wave) {
-		if (wave - this.#base > MAX_WAVES) throw new Error('Traversal exceeded maximum iterations, possible infinite loop')
-		const visit = new Visit(++this.#lastVisit, nodeId, wave)
-		this.visits.set(visit.number, visit)
+		const visit = this.#progress.newVisit(nodeId, wave)
 		this.#fresh.push(visit)
 		return visit
 	}
@@ -321,7 +301,7 @@ export class RunSession {
 	/** @param {Visit} visit whose announcement is durable */
 	start(visit) {
 		this.#gate.enter(() => {
-			if (this.closed || this.#ended || this.#abortReason !== undefined || this.#draining !== 'no') return false
+			if (this.closed || this.#ended || this.#executor.stopped !== undefined || this.#draining !== 'no') return false
 			visit.start()
 			this.#run(visit)
 			return true
@@ -334,7 +314,7 @@ export class RunSession {
 		const state = new VisitState(this.state, visit.context, visit.attempt)
 		let settled
 		try {
-			settled = this.#replayed(visit) ?? (await this.#execute(visit, state))
+			settled = await this.#executor.execute(visit, state)
 		} catch (error) {
 			settled = rejected(visit.nodeId, error)
 		}
@@ -343,8 +323,8 @@ export class RunSession {
 		this.#leave(visit)
 		if (this.closed || this.#ended) return
 		// What failed under an abort signal may have failed because of it: it stays due, for whoever has the run next.
-		if (this.#abortReason !== undefined && !visit.succeeded) return this.#answerDrain()
-		if (this.#isToRetry(visit)) this.#forgetMarks(visit)
+		if (this.#executor.stopped !== undefined && !visit.succeeded) return this.#answerDrain()
+		if (isToRetry(visit)) this.#forgetMarks(visit)
 		this.#schedule.settled(visit)
 		this.#settled.push(visit)
 		this.#pump()
@@ -370,46 +350,6 @@ export class RunSession {
 		if (!visit.holdsPermit) return
 		visit.holdsPermit = false
 		this.#gate.leave()
-	}
-
-	/** @param {Visit} visit @param {VisitState} state @returns {Promise<Settled>} */
-	async #execute(visit, state) {
-		const { runtime, services, hooks } = this.#env
-		const { nodeId } = visit
-		if (hooks.onJobStart) await hooks.onJobStart(this.#runId, this.#opening.blueprintId, nodeId)
-		const blueprint = this.graph.getDynamicBlueprint()
-		const { signal } = (this.#abort ??= new AbortController())
-		const execution = new VisitExecution({ blueprint, state, runtime, services, executionId: this.#runId, signal })
-		const nodeDef = /** @type {any} */ (this.graph.node(nodeId))
-		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
-		visit.plan = state.plan = this.#env.retries?.planFor(nodeDef)
-		const executorOf = () => countingAttempts(visit, runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution)))
-		const [settled] = await executeBatch(
-			[{ nodeId, nodeDef }],
-			blueprint,
-			/** @type {any} */ (state),
-			executorOf,
-			runtime,
-		)
-		if (
-			this.#env.webhooks &&
-			isSuccess(settled) &&
-			waitsForWebhook(runtime.registry.get(nodeDef.uses), nodeDef, blueprint)
-		)
-			await state.markAsAwaiting(nodeId)
-		return /** @type {Settled} */ (settled)
-	}
-
-	/**
-	 * What other workers have recorded of a node. When another branch has written since, the row may not tell its action any more: then it
-	 * runs again.
-	 *
-	 * @param {Visit} visit
-	 * @returns {Settled | undefined}
-	 */
-	#replayed({ nodeId, replay }) {
-		const recorded = replay ? recordedResult(this.graph, this.#context, nodeId) : undefined
-		return recorded && succeeded(nodeId, recorded)
 	}
 
 	// Processing, one result at a time.
@@ -453,7 +393,7 @@ export class RunSession {
 			this.#recorded.push(visit)
 			this.#context.record(/** @type {VisitContext} */ (visit.context))
 			this.#history?.add(visit, outcomeOf(visit))
-			if (this.#isToRetry(visit)) {
+			if (isToRetry(visit)) {
 				await this.#retryLater(visit)
 				continue
 			}
@@ -469,8 +409,7 @@ export class RunSession {
 	 * @returns {Promise<string[]>} nodes that it made ready
 	 */
 	async route({ nodeId, wave, settled }) {
-		this.graph.now = { wave, order: ++this.#results }
-		if (wave > this.#highestWave) this.#highestWave = wave
+		this.graph.now = this.#progress.nextMoment(wave)
 		const waits = this.state.isAwaiting() && this.state.getAwaitingNodeIds().includes(nodeId)
 		const traverser = /** @type {any} */ (waits ? this.#router.withoutRouting() : this.graph)
 		const runtime = /** @type {any} */ (waits ? this.#router.preview : this.#router)
@@ -529,12 +468,6 @@ export class RunSession {
 
 	// Attempts that wait for a timer.
 
-	/** @param {Visit} visit that has ended */
-	#isToRetry(visit) {
-		const { plan, attempt } = visit
-		return plan !== undefined && !visit.succeeded && attempt < plan.attempts && mayRetry(visit.error)
-	}
-
 	/** A failed attempt awaits nothing. @param {Visit} visit */
 	#forgetMarks(visit) {
 		for (const nodeId of visit.marked ?? []) this.state.clearAwaiting(nodeId)
@@ -546,25 +479,8 @@ export class RunSession {
 	 * @param {Visit} visit that is to be retried
 	 */
 	async #retryLater(visit) {
-		const { retries, logger } = this.#env
-		const plan = /** @type {import('./queue-retries.js').RetryPlan} */ (visit.plan)
-		let at = /** @type {NonNullable<typeof retries>} */ (retries).nextAt(plan, visit.attempt)
-		// A timer is told by run, node and time.
-		const taken = new Set()
-		for (const { nodeId, dueAt } of this.visits.values()) if (nodeId === visit.nodeId) taken.add(dueAt)
-		while (taken.has(at)) at++
-		const next = visit.retry(++this.#lastVisit, at)
-		this.visits.set(next.number, next)
-		this.#schedule.replaced(visit, next)
-		this.#waits.alarm(next.nodeId, next.number, at)
-		logRetry(logger, visit, plan, this.#runId, at)
+		this.#schedule.replaced(visit, this.#attempts.next(visit))
 		await this.#calling(() => this.#events.retried(visit))
-	}
-
-	/** The attempt that a timer lets begin. @param {import('../adapter/command-messages.js').RunCommand} command */
-	#attemptOf({ nodeId, visit: number = 0, at }) {
-		const visit = this.visits.get(number)
-		return visit && visit.nodeId === nodeId && visit.dueAt === at ? visit : undefined
 	}
 
 	/** @param {Visit} visit whose time has come: it starts when that is durable */
@@ -580,9 +496,7 @@ export class RunSession {
 	 */
 	#startOverdue() {
 		if (this.#commands.waiting || this.#env.serial) return
-		const now = Date.now()
-		for (const visit of this.visits.values())
-			if (visit.dueAt !== undefined && visit.dueAt <= now) this.#startAttempt(visit)
+		for (const visit of this.#attempts.overdue()) this.#startAttempt(visit)
 	}
 
 	// Commands.
@@ -620,7 +534,7 @@ export class RunSession {
 		// What brought a parked run back is answered by the step that records it. Any other run is not parked.
 		if (kind === 'move' || isParkingTimer(command)) return this.#opening.unparked !== undefined && this.#seq === 0
 		if (kind === 'fail') return false
-		if (kind === 'wake' && this.#attemptOf(command)) return true
+		if (kind === 'wake' && this.#attempts.of(command)) return true
 		if (kind === 'wake') return this.#waits.alarmOf(nodeId) === at && !this.#commands.answers(nodeId)
 		if (this.#commands.isRepeat(id)) return false
 		if (kind === 'cancel') return true
@@ -634,7 +548,7 @@ export class RunSession {
 		this.#commands.applied(received)
 		if (kind === 'move' || isParkingTimer(received.command)) return
 		if (kind === 'wake') {
-			const attempt = this.#attemptOf(received.command)
+			const attempt = this.#attempts.of(received.command)
 			if (attempt) return this.#startAttempt(attempt)
 			// The same timer twice.
 			if (this.#waits.alarmOf(nodeId) !== at) return
@@ -697,10 +611,10 @@ export class RunSession {
 			return
 		}
 		// In memory a resume comes after everything that has run.
-		const wave = Math.max(asked, this.#highestWave)
+		const wave = Math.max(asked, this.#progress.highestWave)
 		this.#history?.answered(nodeId, wave, Date.now())
 		this.state.clearAwaiting(nodeId)
-		if (this.visits.size === 0 && this.#waits.size === 0) this.#base = wave
+		if (this.visits.size === 0 && this.#waits.size === 0) this.#progress.base = wave
 		const held = this.#schedule.resumed()
 		const node = this.graph.node(nodeId)
 		if (
@@ -745,7 +659,7 @@ export class RunSession {
 			outcome ? this.#outcomeJson(outcome) : null,
 			...this.#extras(),
 		)
-		if (refusal) this.#signalAbort(ENDED)
+		if (refusal) this.#executor.signal(ENDED)
 	}
 
 	/**
@@ -795,7 +709,7 @@ export class RunSession {
 		}
 		this.#dropAll()
 		this.#commit(outcome)
-		this.#signalAbort(reason)
+		this.#executor.signal(reason)
 	}
 
 	/** Nothing is due any more; what ran is done with. */
@@ -816,43 +730,15 @@ export class RunSession {
 			blueprint: blueprintId,
 			version: entry.version,
 			schedule: this.#schedule.name,
-			last: this.#lastVisit,
+			last: this.#progress.lastVisit,
 			hidden: unlessEmpty(this.#context.hiddenKeys()),
 			outcome: this.#outcome,
 			history: this.#history?.record(),
 		}
-		if (!isOver(checkpoint)) this.#writeProgress(checkpoint)
-		return checkpoint
-	}
-
-	/** What it takes to go on. @param {Checkpoint} checkpoint */
-	#writeProgress(checkpoint) {
-		const { graph, state } = this
-		checkpoint.due = unlessEmpty(dueRecords(this.visits.values(), graph))
-		checkpoint.attempts = unlessEmpty(attemptRecords(this.visits.values()))
-		checkpoint.results = this.#results
-		checkpoint.highest = this.#highestWave
-		checkpoint.done = flatMoments(graph.plainCompleted)
-		checkpoint.inputs = unlessEmpty([...graph.rewritten])
-		checkpoint.from = unlessEmpty([...graph.inputWaves])
-		checkpoint.dynamic = unlessEmpty([...graph.dynamic.values()])
-		checkpoint.batches = unlessEmpty(graph.batches.map((batch) => batch.entry()))
-		checkpoint.errors = unlessEmpty(state.getErrors().map((error) => this.#errorRecord(error)))
-		checkpoint.fallback = state.getAnyFallbackExecuted() ? 1 : undefined
-		checkpoint.base = this.#base || undefined
-		checkpoint.absent = unlessEmpty([...this.#context.absentKeys()])
+		if (isOver(checkpoint)) return checkpoint
+		this.#progress.write(checkpoint)
 		checkpoint.adopted = this.#isAdopted ? 1 : undefined
-		this.#waits.write(checkpoint)
-		this.#commands.write(checkpoint)
-		if (state.isAwaiting()) checkpoint.details = detailsOf(state)
-		this.#schedule.write(checkpoint)
-	}
-
-	/** @param {any} error */
-	#errorRecord(error) {
-		let record = this.#errorRecords.get(error)
-		if (!record) this.#errorRecords.set(error, (record = recordError(error)))
-		return record
+		return checkpoint
 	}
 
 	/** @param {Outcome} outcome */
@@ -920,13 +806,7 @@ export class RunSession {
 
 	/** @param {string} reason */
 	abort(reason) {
-		this.#abortReason = reason
-		this.#signalAbort(reason)
-	}
-
-	/** Flowcraft tells cancellations by this class and name. @param {string} reason */
-	#signalAbort(reason) {
-		this.#abort?.abort(new DOMException(reason || 'aborted', 'AbortError'))
+		this.#executor.stop(reason)
 	}
 
 	/** @param {string} reason */
@@ -937,7 +817,7 @@ export class RunSession {
 		this.fresh.now()
 		const running = [...this.visits.values()].filter((visit) => visit.running)
 		if (running.length === 0) return
-		this.#signalAbort(reason)
+		this.#executor.signal(reason)
 		// A node that does not listen to its signal must not stand in the way of other runs for ever.
 		setTimeout(() => running.forEach((visit) => this.#leave(visit)), this.#env.abortGraceMs).unref()
 	}
@@ -955,19 +835,6 @@ export class RunSession {
 		visit.end(revivedSettled(record, this.#env.codec), record.marked && new Set(record.marked))
 		return visit
 	}
-}
-
-/** @param {Checkpoint | undefined} checkpoint */
-function awaitingOf(checkpoint) {
-	if (!checkpoint) return undefined
-	const { waiting = [], details = {}, wave } = checkpoint
-	const marked = (wave?.ended ?? []).flatMap((/** @type {any} */ record) => record.marked ?? [])
-	return { nodes: [...waiting.map(([nodeId]) => nodeId), ...marked], details }
-}
-
-/** @param {RunState} state */
-function detailsOf(state) {
-	return Object.fromEntries(state.getAwaitingNodeIds().map((nodeId) => [nodeId, state.getAwaitingDetails(nodeId)]))
 }
 
 /** @param {Visit[]} visits */

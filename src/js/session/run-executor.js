@@ -1,0 +1,97 @@
+/**
+ * How the nodes of a run are executed, by Flowcraft, and what stops them.
+ */
+import { executeBatch } from 'flowcraft'
+import { recordedResult } from './adoption.js'
+import { resumeSubflow } from './run-waits.js'
+import { isSuccess, succeeded } from './settled-results.js'
+import { VisitExecution, countingAttempts } from './visit.js'
+import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
+
+/** @typedef {import('./run-state.js').VisitState} VisitState */
+/** @typedef {import('./settled-results.js').Settled} Settled */
+/** @typedef {import('./visit.js').Visit} Visit */
+
+export class RunExecutor {
+	/** Why nothing may start any more. @type {string | undefined} */
+	stopped
+	#env
+	#runId
+	#blueprintId
+	#graph
+	#context
+	/** One signal for all nodes of the run, as in memory; made when the first of them starts. @type {AbortController | undefined} */
+	#abort
+
+	/**
+	 * @param {import('./run-session.js').SessionEnvironment} env
+	 * @param {object} run
+	 * @param {string} run.runId
+	 * @param {string} run.blueprintId under which it is registered
+	 * @param {import('./run-graph.js').RunGraph} run.graph
+	 * @param {import('./run-context.js').RunContext} run.context
+	 */
+	constructor(env, { runId, blueprintId, graph, context }) {
+		this.#env = env
+		this.#runId = runId
+		this.#blueprintId = blueprintId
+		this.#graph = graph
+		this.#context = context
+	}
+
+	/** @param {Visit} visit @param {VisitState} state @returns {Promise<Settled>} */
+	async execute(visit, state) {
+		return this.#replayed(visit) ?? (await this.#run(visit, state))
+	}
+
+	/**
+	 * What other workers have recorded of a node. When another branch has written since, the row may not tell its action any more: then it
+	 * runs again.
+	 *
+	 * @param {Visit} visit
+	 * @returns {Settled | undefined}
+	 */
+	#replayed({ nodeId, replay }) {
+		const recorded = replay ? recordedResult(this.#graph, this.#context, nodeId) : undefined
+		return recorded && succeeded(nodeId, recorded)
+	}
+
+	/** @param {Visit} visit @param {VisitState} state @returns {Promise<Settled>} */
+	async #run(visit, state) {
+		const { runtime, services, hooks } = this.#env
+		const { nodeId } = visit
+		if (hooks.onJobStart) await hooks.onJobStart(this.#runId, this.#blueprintId, nodeId)
+		const blueprint = this.#graph.getDynamicBlueprint()
+		const { signal } = (this.#abort ??= new AbortController())
+		const execution = new VisitExecution({ blueprint, state, runtime, services, executionId: this.#runId, signal })
+		const nodeDef = /** @type {any} */ (this.#graph.node(nodeId))
+		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
+		visit.plan = state.plan = this.#env.retries?.planFor(nodeDef)
+		const executorOf = () => countingAttempts(visit, runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution)))
+		const [settled] = await executeBatch(
+			[{ nodeId, nodeDef }],
+			blueprint,
+			/** @type {any} */ (state),
+			executorOf,
+			runtime,
+		)
+		if (
+			this.#env.webhooks &&
+			isSuccess(settled) &&
+			waitsForWebhook(runtime.registry.get(nodeDef.uses), nodeDef, blueprint)
+		)
+			await state.markAsAwaiting(nodeId)
+		return /** @type {Settled} */ (settled)
+	}
+
+	/** Flowcraft tells cancellations by this class and name. @param {string} reason */
+	signal(reason) {
+		this.#abort?.abort(new DOMException(reason || 'aborted', 'AbortError'))
+	}
+
+	/** Nothing starts any more, and what runs is told so. @param {string} reason */
+	stop(reason) {
+		this.stopped = reason
+		this.signal(reason)
+	}
+}
