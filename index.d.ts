@@ -577,7 +577,6 @@ export interface QueueRetryOptions {
 	backoff?: number | { type?: 'exponential' | 'fixed'; delay?: number; jitter?: number }
 }
 
-/** A run that waits for a worker with its version of the blueprint. */
 /** One execution of a node. */
 export interface RunVisit {
 	nodeId: string
@@ -610,6 +609,7 @@ export interface RunHistory {
 	omitted: number
 }
 
+/** A run that waits for a worker with its version of the blueprint. */
 export interface ParkedRun {
 	runId: string
 	blueprintId: string
@@ -645,7 +645,7 @@ export interface SchemaTables {
 	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
 	keyspace: string
 	contextTableName: string
-	/** The tables of timers and leases are named after it: `<name>_due`, `<name>_leases`. At most 41 characters. */
+	/** The tables of timers, leases and running runs are named after it: `<name>_due`, `<name>_leases`, `<name>_running`. At most 40 characters. */
 	statusTableName: string
 }
 
@@ -757,3 +757,53 @@ export declare class KafkaAdapterError extends Error {
 	/** Whether the same request may succeed later. */
 	readonly retryable: boolean
 }
+
+export interface MigrationOptions {
+	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
+	keyspace: string
+	/** Table in layout `document`. */
+	from: string
+	/** Table in layout `entries`, which {@link ensureSchema} makes. */
+	to: string
+	/**
+	 * `look` (default) writes nothing and says what is to be copied. `copy` copies that and reads it back. `move` also deletes each document
+	 * whose copy has been read back; for when no worker uses the source any more.
+	 */
+	mode?: 'look' | 'copy' | 'move'
+	/** Runs looked at in a second, at most. Default 200; may be `Infinity`. */
+	runsPerSecond?: number
+	/** Runs at once. Default 8. */
+	concurrency?: number
+	/** No further run is begun once it is aborted. */
+	signal?: AbortSignal
+	/** Called after each run, with the report so far. */
+	onProgress?: (report: MigrationReport) => void
+}
+
+export interface MigrationReport {
+	/** Looked at; the sum of the five numbers below. */
+	runs: number
+	/** Whose copy was there already, or has gone on there. */
+	same: number
+	/** Copied now. */
+	copied: number
+	/** To be copied, with `look`. */
+	stale: number
+	/** Deleted while they were looked for. */
+	gone: number
+	/** What failed for good; with `ERR_STATE_CORRUPT` a document that cannot be read. */
+	failed: number
+	/** The first hundred of them. */
+	failures: { runId: string; code: string; message: string }[]
+	/** Whether all runs were looked at. */
+	finished: boolean
+}
+
+/**
+ * Copies the runs of a table in layout `document` to one in layout `entries`, also while workers work. Copies have the write times of their
+ * documents: what is newer stands on either side, so that it may be stopped, killed and called again, and only what is missing is copied.
+ * The command `flowcraft-migrate` does the same.
+ *
+ * @throws `ERR_OPTION`, `ERR_UNSUPPORTED`, `ERR_SCHEMA_MISSING`, `ERR_CASSANDRA`, `ERR_CASSANDRA_UNREACHABLE`
+ */
+export declare function migrateContexts(options: MigrationOptions): Promise<MigrationReport>

@@ -7,13 +7,37 @@ use super::schema_plan::{Ensured, SchemaPlan};
 use crate::kernel::document::Entry;
 use crate::kernel::error::FlowError;
 
-/// One page of stalled runs.
+/// One page of runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StalledPage {
+pub struct RunPage {
     /// Run ids.
     pub runs: Vec<String>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<String>,
+}
+
+/// How far [`Tables::copy_run`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyMode {
+    /// It only looks.
+    Look,
+    /// It copies.
+    Copy,
+    /// And deletes what it has copied.
+    Move,
+}
+
+/// How a run stands in the table to which it is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyState {
+    /// It is not in the source any more.
+    Gone,
+    /// It is there as in the source, or has gone on there.
+    Same,
+    /// It was copied just now, and read back.
+    Copied,
+    /// It has to be copied.
+    Stale,
 }
 
 /// A status row as a client sees it. Columns that the table lacks are `None`.
@@ -45,10 +69,16 @@ pub trait Tables: Send + Sync + 'static {
     async fn write_context(&self, table: &str, run: &str, text: &str, keep_checkpoint: bool) -> Result<(), FlowError>;
     /// Marks a run as running now.
     async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError>;
+    /// All start messages of a run that was marked as running are on their way.
+    async fn sent(&self, table: &str, run: &str) -> Result<(), FlowError>;
     /// Writes an outcome.
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError>;
     /// A run's status row.
     async fn read_status(&self, table: &str, run: &str) -> Result<Option<StatusSeen>, FlowError>;
     /// Runs in `status` whose row was last touched before `before_ms` (milliseconds since the epoch).
-    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<StalledPage, FlowError>;
+    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError>;
+    /// All runs of a context table that keeps documents.
+    async fn context_page(&self, table: &str, page: Option<&str>) -> Result<RunPage, FlowError>;
+    /// Copies a run from a table that keeps documents to one that has a row per key.
+    async fn copy_run(&self, from: &str, to: &str, run: &str, mode: CopyMode) -> Result<CopyState, FlowError>;
 }

@@ -14,7 +14,7 @@ use super::runtime::promise;
 use crate::backends::cassandra::{CassandraSettings, StandaloneTables, schema_statements};
 use crate::backends::embedded::Cluster;
 use crate::backends::schema_plan::SchemaPlan;
-use crate::backends::tables::Tables;
+use crate::backends::tables::{CopyMode, CopyState, Tables};
 use crate::kernel::error::FlowError;
 
 type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
@@ -34,9 +34,9 @@ fn read_plan(json: &str) -> Result<SchemaPlan, FlowError> {
     serde_json::from_str(json).map_err(|error| FlowError::Internal { place: "schema plan", detail: error.to_string() })
 }
 
-/// One page of stalled runs.
+/// One page of runs.
 #[napi(object, use_nullable = true)]
-pub struct StalledRuns {
+pub struct RunIds {
     /// Run ids.
     pub runs: Vec<String>,
     /// Mark of the next page, `null` after the last.
@@ -138,6 +138,13 @@ impl NativeCassandra {
         promise(env, async move { tables?.touch_status(&table, &run_id).await })
     }
 
+    /// All start messages of a run that was marked as running are on their way.
+    #[napi]
+    pub fn sent<'env>(&self, env: &'env Env, table: String, run_id: String) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.sent(&table, &run_id).await })
+    }
+
     /// Writes an outcome.
     #[napi]
     pub fn publish_status<'env>(&self, env: &'env Env, table: String, run_id: String, status: String, status_data: String) -> napi::Result<Promised<'env, ()>> {
@@ -164,14 +171,44 @@ impl NativeCassandra {
         status: String,
         before_ms: f64,
         page: Option<String>,
-    ) -> napi::Result<Promised<'env, StalledRuns>> {
+    ) -> napi::Result<Promised<'env, RunIds>> {
         // Beyond the range of exact integers there is no date: the cast saturates.
         #[allow(clippy::cast_possible_truncation)]
         let before_ms = before_ms as i64;
         let tables = self.tables();
         promise(env, async move {
             let page = tables?.stalled_page(&table, &status, before_ms, page.as_deref()).await?;
-            Ok(StalledRuns { runs: page.runs, next: page.next })
+            Ok(RunIds { runs: page.runs, next: page.next })
+        })
+    }
+
+    /// All runs of a context table that keeps documents.
+    #[napi]
+    pub fn context_page<'env>(&self, env: &'env Env, table: String, page: Option<String>) -> napi::Result<Promised<'env, RunIds>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let page = tables?.context_page(&table, page.as_deref()).await?;
+            Ok(RunIds { runs: page.runs, next: page.next })
+        })
+    }
+
+    /// Copies a run to a table that has a row per key (`mode`: `look`, `copy`, `move`); answers `gone`, `same`, `copied` or `stale`.
+    #[napi]
+    pub fn copy_run<'env>(&self, env: &'env Env, from: String, to: String, run_id: String, mode: String) -> napi::Result<Promised<'env, String>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let mode = match mode.as_str() {
+                "move" => CopyMode::Move,
+                "copy" => CopyMode::Copy,
+                _ => CopyMode::Look,
+            };
+            let state = match tables?.copy_run(&from, &to, &run_id, mode).await? {
+                CopyState::Gone => "gone",
+                CopyState::Same => "same",
+                CopyState::Copied => "copied",
+                CopyState::Stale => "stale",
+            };
+            Ok(state.to_owned())
         })
     }
 

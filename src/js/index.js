@@ -2,6 +2,7 @@
 export { CassandraContext } from './cassandra-context.js'
 export { KafkaAdapterError } from './errors.js'
 export { KafkaAdapter } from './kafka-adapter.js'
+export { migrateContexts } from './migrate/migrate-contexts.js'
 export { createKafkaReconciler } from './reconciler.js'
 export { RedisCoordinationStore } from './redis-coordination-store.js'
 export { ensureSchema, schemaStatements } from './schema.js'

@@ -4,6 +4,7 @@
 import { unwrap } from './errors.js'
 import { nativeCassandra } from './bridge/native-connections.js'
 import { checkName, positive } from './adapter/options.js'
+import { pagesOf } from './stores/pages.js'
 import { findStalled } from './stores/statements.js'
 
 /**
@@ -39,14 +40,7 @@ import { findStalled } from './stores/statements.js'
  */
 async function* nativePages(connection, table, status, beforeMs) {
 	const cassandra = await connection
-	/** @type {string | null} */
-	let page = null
-	do {
-		/** @type {{ runs: string[], next: string | null }} */
-		const { runs, next } = await unwrap(cassandra.stalledPage(table, status, beforeMs, page))
-		yield runs
-		page = next
-	} while (page)
+	yield* pagesOf((page) => unwrap(cassandra.stalledPage(table, status, beforeMs, page)))
 }
 
 /**

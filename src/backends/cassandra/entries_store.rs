@@ -25,7 +25,7 @@ const PICKED_KEYS: usize = 100;
 const LOADS: usize = 4;
 
 /// A key, its raw value and its write time.
-type Row = (String, Option<String>, Option<i64>);
+pub(super) type Row = (String, Option<String>, Option<i64>);
 
 /// Context rows of one table.
 pub(super) struct CassandraEntries {
@@ -85,9 +85,9 @@ impl CassandraEntries {
         Ok(row.and_then(|(micros,)| micros))
     }
 
-    /// A step that is written between two pages would show in the second only. Each step writes the checkpoint, so
+    /// All rows of a run, of one moment. A step that is written between two pages would show in the second only. Each step writes the checkpoint, so
     /// that its write time tells.
-    async fn rows(&self, run: &str) -> Result<Vec<Row>, FlowError> {
+    pub(super) async fn rows(&self, run: &str) -> Result<Vec<Row>, FlowError> {
         for _ in 0..LOADS {
             let (rows, pages) = self.pages(run, &self.load, (run,)).await?;
             let seen = rows.iter().find(|(key, ..)| key == RESERVED_KEY).and_then(|(.., micros)| *micros);

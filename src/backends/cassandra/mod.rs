@@ -5,6 +5,8 @@ mod ensure;
 mod entries_store;
 mod errors;
 mod leases;
+mod migration;
+mod running;
 mod schema;
 mod session;
 mod settings;

@@ -7,26 +7,28 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use scylla::response::{PagingState, PagingStateResponse};
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 
 use super::context_store::CassandraContexts;
 use super::ensure::ensure;
 use super::entries_store::CassandraEntries;
+use super::migration::Migration;
 use super::schema::{self, TableName};
 use super::session::{self, SharedSession};
 use super::settings::CassandraSettings;
-use super::status_store::CassandraStatuses;
+use super::status_store::{CassandraStatuses, RUNNING};
 use super::{errors, statements};
 use crate::backends::clock::wall_micros;
 use crate::backends::lock;
 use crate::backends::schema_plan::{Ensured, SchemaPlan};
-use crate::backends::tables::{StalledPage, StatusSeen, Tables};
+use crate::backends::tables::{CopyMode, CopyState, RunPage, StatusSeen, Tables};
 use crate::kernel::document::{Document, Entry, Stored};
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextLayout, ContextStore, StatusRecord, StatusStore, StoredContext, StoredState};
 
-/// Rows per page of stalled runs.
+/// Rows per page of runs.
 const PAGE_ROWS: i32 = 500;
 /// Runs whose write time is remembered between a read and the write that follows it.
 const REMEMBERED: usize = 10_000;
@@ -36,7 +38,8 @@ pub struct StandaloneTables {
     session: Arc<SharedSession>,
     contexts: Mutex<HashMap<TableName, Contexts>>,
     statuses: Mutex<HashMap<TableName, Arc<CassandraStatuses>>>,
-    stalled: Mutex<HashMap<TableName, PreparedStatement>>,
+    /// Other statements, by their text.
+    prepared: Mutex<HashMap<String, PreparedStatement>>,
     /// Write times seen by reads: a write must win over what it is based on, also when the worker's clock
     /// is ahead of ours (D5).
     seen: Mutex<HashMap<(TableName, String), i64>>,
@@ -60,7 +63,7 @@ impl StandaloneTables {
     /// As [`super::CassandraStores::connect`], without the schema errors: tables are looked at when used.
     pub async fn connect(settings: &CassandraSettings, patience: Duration) -> Result<Self, FlowError> {
         let session = session::shared(settings, Instant::now() + patience).await?;
-        Ok(Self { session, contexts: Mutex::default(), statuses: Mutex::default(), stalled: Mutex::default(), seen: Mutex::default() })
+        Ok(Self { session, contexts: Mutex::default(), statuses: Mutex::default(), prepared: Mutex::default(), seen: Mutex::default() })
     }
 
     async fn contexts(&self, table: &TableName) -> Result<Contexts, FlowError> {
@@ -112,14 +115,26 @@ impl StandaloneTables {
         *last
     }
 
-    async fn stalled(&self, table: &TableName) -> Result<PreparedStatement, FlowError> {
-        if let Some(found) = known(&self.stalled, table) {
+    async fn prepared(&self, text: String) -> Result<PreparedStatement, FlowError> {
+        if let Some(found) = known(&self.prepared, &text) {
             return Ok(found);
         }
-        let mut prepared = self.session.prepare(statements::stalled_runs(table)).await?;
+        let mut prepared = self.session.prepare(text.clone()).await?;
         prepared.set_page_size(PAGE_ROWS);
-        lock(&self.stalled).insert(table.clone(), prepared.clone());
+        lock(&self.prepared).insert(text, prepared.clone());
         Ok(prepared)
+    }
+
+    /// One page of a statement that selects run ids.
+    async fn page(&self, operation: &str, text: String, values: impl SerializeRow, page: Option<&str>) -> Result<RunPage, FlowError> {
+        let statement = self.prepared(text).await?;
+        let from = page.map_or(Ok(PagingState::start()), decode_page)?;
+        let answer = self.session.driver.execute_single_page(&statement, values, from).await;
+        let (rows, next) = answer.map_err(|error| errors::store(operation, &error))?;
+        let rows = rows.into_rows_result().map_err(|error| errors::unexpected(operation, error))?;
+        let runs: Result<Vec<_>, _> =
+            rows.rows::<(String,)>().map_err(|error| errors::unexpected(operation, error))?.map(|row| row.map(|(run,)| run)).collect();
+        Ok(RunPage { runs: runs.map_err(|error| errors::unexpected(operation, error))?, next: encode_page(&next) })
     }
 }
 
@@ -199,6 +214,11 @@ impl Tables for StandaloneTables {
         self.statuses(&table).await?.touch(run, wall_micros()).await
     }
 
+    async fn sent(&self, table: &str, run: &str) -> Result<(), FlowError> {
+        let table = TableName::qualified(table)?;
+        self.statuses(&table).await?.sent(run).await
+    }
+
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
         let table = TableName::qualified(table)?;
         let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
@@ -210,17 +230,27 @@ impl Tables for StandaloneTables {
         self.statuses(&table).await?.seen(run).await
     }
 
-    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<StalledPage, FlowError> {
-        const OPERATION: &str = "looking for stalled runs";
+    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError> {
         let table = TableName::qualified(table)?;
-        let statement = self.stalled(&table).await?;
-        let from = page.map_or(Ok(PagingState::start()), decode_page)?;
-        let answer = self.session.driver.execute_single_page(&statement, (status, CqlTimestamp(before_ms)), from).await;
-        let (rows, next) = answer.map_err(|error| errors::store(OPERATION, &error))?;
-        let rows = rows.into_rows_result().map_err(|error| errors::unexpected(OPERATION, error))?;
-        let runs: Result<Vec<_>, _> =
-            rows.rows::<(String,)>().map_err(|error| errors::unexpected(OPERATION, error))?.map(|row| row.map(|(run,)| run)).collect();
-        Ok(StalledPage { runs: runs.map_err(|error| errors::unexpected(OPERATION, error))?, next: encode_page(&next) })
+        if status == RUNNING
+            && let Some(found) = self.statuses(&table).await?.stalled(before_ms, page).await?
+        {
+            return Ok(found);
+        }
+        self.page("looking for stalled runs", statements::stalled_runs(&table), (status, CqlTimestamp(before_ms)), page).await
+    }
+
+    async fn context_page(&self, table: &str, page: Option<&str>) -> Result<RunPage, FlowError> {
+        let table = TableName::qualified(table)?;
+        self.documents(&table).await?;
+        self.page("listing the runs", statements::list_documents(&table), (), page).await
+    }
+
+    async fn copy_run(&self, from: &str, to: &str, run: &str, mode: CopyMode) -> Result<CopyState, FlowError> {
+        let (source, target) = (TableName::qualified(from)?, TableName::qualified(to)?);
+        let delete = self.prepared(statements::delete_document(&source)).await?;
+        let (from, to) = (self.documents(&source).await?, self.entries(&target).await?);
+        Migration { session: Arc::clone(&self.session), from, to, delete }.run(run, mode).await
     }
 }
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::Cluster;
 use crate::backends::clock::wall_micros;
 use crate::backends::schema_plan::{Ensured, Layout, SchemaPlan};
-use crate::backends::tables::{StalledPage, StatusSeen, Tables};
+use crate::backends::tables::{CopyMode, CopyState, RunPage, StatusSeen, Tables};
 use crate::kernel::document::Entry;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
@@ -47,6 +47,10 @@ impl Tables for Cluster {
         self.status_table(table).touch(run, wall_micros()).await
     }
 
+    async fn sent(&self, _table: &str, _run: &str) -> Result<(), FlowError> {
+        Ok(())
+    }
+
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
         let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
         self.status_table(table).publish(&record).await
@@ -56,7 +60,15 @@ impl Tables for Cluster {
         Ok(self.status_row(table, run).map(|row| StatusSeen { status: row.status, status_data: row.status_data }))
     }
 
-    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, _page: Option<&str>) -> Result<StalledPage, FlowError> {
-        Ok(StalledPage { runs: self.stalled_runs(table, status, before_ms), next: None })
+    async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, _page: Option<&str>) -> Result<RunPage, FlowError> {
+        Ok(RunPage { runs: self.stalled_runs(table, status, before_ms), next: None })
+    }
+
+    async fn context_page(&self, table: &str, _page: Option<&str>) -> Result<RunPage, FlowError> {
+        Err(no_entries(table))
+    }
+
+    async fn copy_run(&self, from: &str, _to: &str, _run: &str, _mode: CopyMode) -> Result<CopyState, FlowError> {
+        Err(no_entries(from))
     }
 }
