@@ -645,7 +645,7 @@ export interface SchemaTables {
 	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
 	keyspace: string
 	contextTableName: string
-	/** The tables of timers, leases and running runs are named after it: `<name>_due`, `<name>_leases`, `<name>_running`. At most 40 characters. */
+	/** The tables of timers and leases are named after it: `<name>_due`, `<name>_leases`. At most 41 characters. */
 	statusTableName: string
 }
 

@@ -96,10 +96,6 @@ export class FakeCassandra {
 		FakeCassandra.calls.push(['touchStatus', ...args])
 	}
 
-	async sent(...args) {
-		FakeCassandra.calls.push(['sent', ...args])
-	}
-
 	async publishStatus(...args) {
 		FakeCassandra.calls.push(['publishStatus', ...args])
 		const [table, runId, status, statusData] = args

@@ -170,6 +170,14 @@ test('what is newer stands, on either side', async () => {
 	await source.set('d', 4)
 	await migrateContexts({ ...options, mode: 'copy' })
 	assert.deepEqual(await rows('one'), { a: 1, b: 2, d: 4 })
+	// A key that was only deleted, and a run that was purged, stay so.
+	await target.delete('a')
+	assert.equal((await migrateContexts({ ...options, mode: 'copy' })).same, 1)
+	assert.deepEqual(await rows('one'), { b: 2, d: 4 })
+	await cluster.cassandra.execute(`DELETE FROM ${place.keyspace}.target WHERE run_id = 'one'`)
+	assert.equal((await migrateContexts({ ...options, mode: 'move' })).gone, 1)
+	assert.deepEqual(await rows('one'), {})
+	assert.ok(await place.context('one'), 'what is not in the target is not deleted')
 	// A key of a run that was not copied yet does not keep it from being copied.
 	await place.writeContext('two', JSON.stringify({ a: 1 }))
 	await contextIn('target', 'two').set('z', 26)

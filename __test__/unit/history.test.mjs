@@ -221,6 +221,30 @@ describe('history', () => {
 		})
 	})
 
+	it('tells what ran when the run failed as a whole', async () => {
+		let running = () => {}
+		const isRunning = new Promise((resolve) => (running = () => resolve(undefined)))
+		const registry = {
+			large: async () => {
+				await isRunning
+				return { output: 'x'.repeat(2_000) }
+			},
+			long: async ({ signal }) => {
+				running()
+				await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+			},
+		}
+		const nodes = [
+			{ id: 'a', uses: 'large' },
+			{ id: 'b', uses: 'long' },
+		]
+		await during(adapterOf(flow('large', nodes, []), registry, { maxValueBytes: 1_000 }), async (adapter) => {
+			const run = await adapter.startRun('large')
+			assert.equal((await run.result({ timeoutMs: 20_000 })).status, 'failed')
+			assert.deepEqual(told(await run.history()), ['a', 'b aborted 1'])
+		})
+	})
+
 	it('tells each attempt that waited for a timer', async () => {
 		let left = 1
 		const registry = {

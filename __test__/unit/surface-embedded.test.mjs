@@ -251,6 +251,15 @@ describe('on the real engine', () => {
 		await adapter.stop()
 	})
 
+	it('a start that a stop overtakes is refused, where the user consumes in a way of their own', async () => {
+		const adapter = adapterOf({ processJobs: () => new Promise(() => {}) })
+		const start = adapter.start()
+		await adapter.stop()
+		await assert.rejects(start, { code: 'ERR_NOT_RUNNING' })
+		assert.equal(adapter.isRunning, false)
+		assert.equal(adapter.health().state, 'idle')
+	})
+
 	it('a node that a stop waits for may still start runs', async () => {
 		const entered = moment()
 		const stopping = moment()

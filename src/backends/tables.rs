@@ -69,8 +69,6 @@ pub trait Tables: Send + Sync + 'static {
     async fn write_context(&self, table: &str, run: &str, text: &str, keep_checkpoint: bool) -> Result<(), FlowError>;
     /// Marks a run as running now.
     async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError>;
-    /// All start messages of a run that was marked as running are on their way.
-    async fn sent(&self, table: &str, run: &str) -> Result<(), FlowError>;
     /// Writes an outcome.
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError>;
     /// A run's status row.

@@ -138,13 +138,6 @@ impl NativeCassandra {
         promise(env, async move { tables?.touch_status(&table, &run_id).await })
     }
 
-    /// All start messages of a run that was marked as running are on their way.
-    #[napi]
-    pub fn sent<'env>(&self, env: &'env Env, table: String, run_id: String) -> napi::Result<Promised<'env, ()>> {
-        let tables = self.tables();
-        promise(env, async move { tables?.sent(&table, &run_id).await })
-    }
-
     /// Writes an outcome.
     #[napi]
     pub fn publish_status<'env>(&self, env: &'env Env, table: String, run_id: String, status: String, status_data: String) -> napi::Result<Promised<'env, ()>> {

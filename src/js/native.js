@@ -40,7 +40,6 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(table: string, runId: string, changes: string[]) => Promise<void | Failure>} writeKeys key, raw or "", ...
  * @property {(planJson: string) => Promise<string | Failure>} ensureSchema JSON `{layout, statements}`
  * @property {(table: string, runId: string) => Promise<void | Failure>} touchStatus
- * @property {(table: string, runId: string) => Promise<void | Failure>} sent
  * @property {(table: string, runId: string, status: string, statusData: string) => Promise<void | Failure>} publishStatus
  * @property {(table: string, runId: string) => Promise<string | null | Failure>} readStatus JSON `{status, statusData}`
  * @property {(table: string, status: string, beforeMs: number, page: string | null) =>

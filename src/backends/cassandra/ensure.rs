@@ -3,7 +3,7 @@
 //! Safe to be called by several at once: a statement that fails because somebody else was quicker is not needed any
 //! more at the next look.
 
-use super::schema::{self, EXAMPLE_REPLICATION, LEASE_COLUMNS, RUNNING_COLUMNS, TableName};
+use super::schema::{self, EXAMPLE_REPLICATION, LEASE_COLUMNS, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
 use crate::backends::schema_plan::{Ensured, Layout, Replication, SchemaPlan};
@@ -19,7 +19,6 @@ struct Names {
     statuses: TableName,
     due: TableName,
     leases: TableName,
-    running: TableName,
 }
 
 impl Names {
@@ -29,7 +28,6 @@ impl Names {
             contexts: TableName::new(&plan.keyspace, &plan.context_table, "contextTableName")?,
             due: statuses.beside("_due", "statusTableName")?,
             leases: statuses.beside("_leases", "statusTableName")?,
-            running: statuses.beside("_running", "statusTableName")?,
             statuses,
         })
     }
@@ -50,7 +48,7 @@ pub fn schema_statements(plan: &SchemaPlan) -> Result<Vec<String>, FlowError> {
     ];
     let life = plan.ttl_seconds.filter(|seconds| *seconds > 0);
     all.extend(life.map(|seconds| statements::set_comment(&names.statuses, &schema::comment_with_life("", seconds))));
-    all.extend([statements::create_due(&names.due), statements::create_leases(&names.leases), statements::create_running(&names.running)]);
+    all.extend([statements::create_due(&names.due), statements::create_leases(&names.leases)]);
     Ok(all)
 }
 
@@ -111,12 +109,9 @@ async fn needed(session: &SharedSession, plan: &SchemaPlan, names: &Names) -> Re
     if let Some(statement) = statuses(session, plan, names).await? {
         return Ok(Need::Statement(statement));
     }
-    let ours = [
-        (&names.due, &DUE_COLUMNS[..], statements::create_due(&names.due)),
-        (&names.leases, &LEASE_COLUMNS[..], statements::create_leases(&names.leases)),
-        (&names.running, &RUNNING_COLUMNS[..], statements::create_running(&names.running)),
-    ];
-    for (table, columns, create) in ours {
+    for (table, columns, create) in
+        [(&names.due, &DUE_COLUMNS[..], statements::create_due(&names.due)), (&names.leases, &LEASE_COLUMNS[..], statements::create_leases(&names.leases))]
+    {
         let found = schema::columns(session, table).await?;
         if found.is_empty() {
             return Ok(Need::Statement(create));
@@ -221,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_status_table_whose_name_leaves_no_room_is_refused_by_its_option() {
-        let error = schema_statements(&plan(serde_json::json!({ "statusTable": "x".repeat(41) }))).unwrap_err();
+        let error = schema_statements(&plan(serde_json::json!({ "statusTable": "x".repeat(42) }))).unwrap_err();
         assert!(error.to_string().starts_with("options.statusTableName:"), "{error}");
     }
 }

@@ -32,15 +32,6 @@ struct Source {
     micros: i64,
 }
 
-/// How a copy compares.
-#[derive(Debug, PartialEq, Eq)]
-enum Copy {
-    Same,
-    /// Whatever differs was written to it later.
-    Ahead,
-    Stale,
-}
-
 impl Migration {
     /// Brings the copy of a run up to date, as far as `mode` says, and verifies it by reading it back.
     ///
@@ -49,12 +40,12 @@ impl Migration {
     pub(super) async fn run(&self, run: &str, mode: CopyMode) -> Result<CopyState, FlowError> {
         let Some(source) = self.source(run).await? else { return Ok(CopyState::Gone) };
         let copy = self.to.rows(run).await?;
-        let state = match (compare(&source, &copy, Missing::IsStale), mode) {
-            (Copy::Same | Copy::Ahead, _) => CopyState::Same,
-            (Copy::Stale, CopyMode::Look) => return Ok(CopyState::Stale),
-            (Copy::Stale, _) => self.copy(run, &source, &copy).await?,
+        let state = match (is_stale(&source, &copy), mode) {
+            (false, _) => CopyState::Same,
+            (true, CopyMode::Look) => return Ok(CopyState::Stale),
+            (true, _) => self.copy(run, &source, &copy).await?,
         };
-        if mode == CopyMode::Move {
+        if mode == CopyMode::Move && state != CopyState::Gone {
             self.delete(run, source.micros).await?;
         }
         Ok(state)
@@ -76,10 +67,15 @@ impl Migration {
         let gone = before.iter().map(|(key, ..)| key.as_str()).filter(|key| !expected.contains_key(key)).map(|key| (key, None));
         let there = source.entries.iter().map(|(key, raw)| (key.as_str(), Some(raw.as_str())));
         self.to.put(run, there.chain(gone), source.micros).await?;
-        match compare(source, &self.to.rows(run).await?, Missing::MayBeDeleted) {
-            Copy::Same | Copy::Ahead => Ok(CopyState::Copied),
-            Copy::Stale => Err(errors::failed(format!("copying run \"{run}\""), "what is read back is not what was written".into(), Retry::Later)),
+        let after = self.to.rows(run).await?;
+        if !after.iter().any(|(.., micros)| micros.is_some_and(|micros| micros >= source.micros)) {
+            // The write was acknowledged, and nothing of it is there: the run was deleted from the copy since.
+            return Ok(CopyState::Gone);
         }
+        if is_stale(source, &after) {
+            return Err(errors::failed(format!("copying run \"{run}\""), "what is read back is not what was written".into(), Retry::Later));
+        }
+        Ok(CopyState::Copied)
     }
 
     /// With the time of what was copied: a document that was written since stays.
@@ -89,67 +85,51 @@ impl Migration {
     }
 }
 
-/// Whether a key that is not there may be one that was deleted there later: nothing tells but that something else was written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    IsStale,
-    MayBeDeleted,
-}
-
-fn compare(source: &Source, copy: &[Row], missing: Missing) -> Copy {
+/// Whether something of the source is not in the copy yet, or something is there that the source has no more. Copies are written whole: where
+/// one cell has the time of the document, all were there, and a key that is missing was deleted since.
+fn is_stale(source: &Source, copy: &[Row]) -> bool {
     let is_later = |micros: &Option<i64>| micros.is_some_and(|micros| micros > source.micros);
-    let is_ahead = copy.iter().any(|(.., micros)| is_later(micros));
+    let was_copied = copy.iter().any(|(.., micros)| *micros == Some(source.micros));
     let mut rows: HashMap<&str, (Option<&str>, bool)> = copy.iter().map(|(key, raw, micros)| (key.as_str(), (raw.as_deref(), is_later(micros)))).collect();
     let is_kept = |(key, raw): &Entry| match rows.remove(key.as_str()) {
         Some((found, later)) => later || found == Some(raw.as_str()),
-        None => is_ahead && missing == Missing::MayBeDeleted,
+        None => was_copied,
     };
     let kept = source.entries.iter().map(is_kept).filter(|kept| *kept).count();
     // What remains is in the copy alone.
-    let is_stale = kept < source.entries.len() || rows.values().any(|(_, later)| !later);
-    match (is_stale, is_ahead) {
-        (true, _) => Copy::Stale,
-        (false, true) => Copy::Ahead,
-        (false, false) => Copy::Same,
-    }
+    kept < source.entries.len() || rows.values().any(|(_, later)| !later)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn source() -> Source {
-        Source { entries: vec![("a".into(), "1".into()), ("b".into(), "2".into())], micros: 10 }
-    }
-
-    fn rows(rows: &[(&str, &str, i64)]) -> Vec<Row> {
-        rows.iter().map(|(key, raw, micros)| ((*key).into(), Some((*raw).into()), Some(*micros))).collect()
-    }
-
-    fn before(copy: &[(&str, &str, i64)]) -> Copy {
-        compare(&source(), &rows(copy), Missing::IsStale)
+    fn stale(copy: &[(&str, &str, i64)]) -> bool {
+        let source = Source { entries: vec![("a".into(), "1".into()), ("b".into(), "2".into())], micros: 10 };
+        let rows: Vec<Row> = copy.iter().map(|(key, raw, micros)| ((*key).into(), Some((*raw).into()), Some(*micros))).collect();
+        is_stale(&source, &rows)
     }
 
     #[test]
-    fn a_copy_is_the_same_key_by_key() {
-        assert_eq!(before(&[("a", "1", 10), ("b", "2", 10)]), Copy::Same);
-        assert_eq!(before(&[("a", "1", 10)]), Copy::Stale);
-        assert_eq!(before(&[("a", "1", 10), ("b", "3", 10)]), Copy::Stale);
-        assert_eq!(before(&[("a", "1", 10), ("b", "2", 10), ("c", "3", 9)]), Copy::Stale);
-        assert_eq!(before(&[]), Copy::Stale);
+    fn a_copy_is_compared_key_by_key() {
+        assert!(!stale(&[("a", "1", 10), ("b", "2", 10)]));
+        assert!(stale(&[("a", "1", 10), ("b", "3", 9)]));
+        assert!(stale(&[("a", "1", 9), ("b", "0", 9)]));
+        assert!(stale(&[("a", "1", 10), ("b", "2", 10), ("c", "3", 9)]));
+        assert!(stale(&[]));
     }
 
     #[test]
     fn what_was_written_to_the_copy_later_stands() {
-        assert_eq!(before(&[("a", "1", 10), ("b", "7", 11)]), Copy::Ahead);
-        assert_eq!(before(&[("a", "1", 10), ("b", "2", 10), ("c", "3", 12)]), Copy::Ahead);
-        assert_eq!(before(&[("a", "0", 9), ("b", "2", 10), ("c", "3", 12)]), Copy::Stale);
+        assert!(!stale(&[("a", "1", 10), ("b", "7", 11)]));
+        assert!(!stale(&[("a", "1", 10), ("b", "2", 10), ("c", "3", 12)]));
+        assert!(stale(&[("a", "0", 9), ("b", "2", 10), ("c", "3", 12)]));
     }
 
     #[test]
-    fn a_run_of_which_only_a_later_key_is_there_is_copied() {
-        let copy = [("c", "3", 12)];
-        assert_eq!(before(&copy), Copy::Stale);
-        assert_eq!(compare(&source(), &rows(&copy), Missing::MayBeDeleted), Copy::Ahead);
+    fn what_was_deleted_from_the_copy_later_stays_deleted() {
+        assert!(!stale(&[("a", "1", 10)]));
+        assert!(stale(&[("a", "1", 9)]), "a copy of an earlier document");
+        assert!(stale(&[("c", "3", 12)]), "a key of a run that was not copied");
     }
 }

@@ -6,7 +6,6 @@ mod entries_store;
 mod errors;
 mod leases;
 mod migration;
-mod running;
 mod schema;
 mod session;
 mod settings;

@@ -18,7 +18,7 @@ use super::migration::Migration;
 use super::schema::{self, TableName};
 use super::session::{self, SharedSession};
 use super::settings::CassandraSettings;
-use super::status_store::{CassandraStatuses, RUNNING};
+use super::status_store::CassandraStatuses;
 use super::{errors, statements};
 use crate::backends::clock::wall_micros;
 use crate::backends::lock;
@@ -214,11 +214,6 @@ impl Tables for StandaloneTables {
         self.statuses(&table).await?.touch(run, wall_micros()).await
     }
 
-    async fn sent(&self, table: &str, run: &str) -> Result<(), FlowError> {
-        let table = TableName::qualified(table)?;
-        self.statuses(&table).await?.sent(run).await
-    }
-
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
         let table = TableName::qualified(table)?;
         let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
@@ -232,11 +227,6 @@ impl Tables for StandaloneTables {
 
     async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError> {
         let table = TableName::qualified(table)?;
-        if status == RUNNING
-            && let Some(found) = self.statuses(&table).await?.stalled(before_ms, page).await?
-        {
-            return Ok(found);
-        }
         self.page("looking for stalled runs", statements::stalled_runs(&table), (status, CqlTimestamp(before_ms)), page).await
     }
 

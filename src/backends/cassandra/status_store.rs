@@ -6,16 +6,13 @@ use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 
-use super::running::{Place, RunningIndex};
-use super::schema::{self, Inspection, StatusColumns, TableName};
+use super::schema::{Inspection, StatusColumns, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
-use crate::backends::tables::{RunPage, StatusSeen};
+use crate::backends::tables::StatusSeen;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
 
-/// Of a run that goes on, or rests between two attempts.
-pub(super) const RUNNING: &str = "running";
 /// Time to live of a row that does not expire.
 const FOR_EVER: i32 = 0;
 
@@ -28,8 +25,6 @@ pub(super) struct CassandraStatuses {
     touch: Option<PreparedStatement>,
     publish: PreparedStatement,
     read: PreparedStatement,
-    /// Absent where there is no table for it, or the status rows do not tell who is running.
-    running: Option<RunningIndex>,
 }
 
 impl CassandraStatuses {
@@ -41,8 +36,7 @@ impl CassandraStatuses {
         };
         let publish = session.prepare(statements::publish_status(table, columns, life.is_some())).await?;
         let read = session.prepare(statements::read_status(table, columns)).await?;
-        let running = running(&session, table, columns).await?;
-        Ok(Self { session, columns, life, touch, publish, read, running })
+        Ok(Self { session, columns, life, touch, publish, read })
     }
 
     /// A run's row, as far as the table has the columns.
@@ -57,21 +51,6 @@ impl CassandraStatuses {
         }))
     }
 
-    /// A run that was sent is in the hands of its topic.
-    pub(super) async fn sent(&self, run: &str) -> Result<(), FlowError> {
-        let Some(running) = &self.running else { return Ok(()) };
-        running.leave(run).await
-    }
-
-    /// One page of stalled runs by the index, or `None` where there is none.
-    pub(super) async fn stalled(&self, before_ms: i64, page: Option<&str>) -> Result<Option<RunPage>, FlowError> {
-        let Some(running) = &self.running else { return Ok(None) };
-        let bad = || FlowError::Option { path: "page".into(), problem: "is not a page mark".into(), fix: "Pass the `next` of the page before, or null".into() };
-        let from = page.map(|text| Place::decode(text).ok_or_else(bad)).transpose()?;
-        let (runs, next) = running.stalled(before_ms, from).await?;
-        Ok(Some(RunPage { runs, next: next.map(Place::encode) }))
-    }
-
     fn text_at(&self, row: &Row, present: bool, at: usize) -> Option<String> {
         let value = row.columns.get(at).filter(|_| present)?.as_ref()?;
         value.as_text().cloned()
@@ -81,15 +60,6 @@ impl CassandraStatuses {
         let answer = self.session.driver.execute_unpaged(statement, values).await;
         answer.map(drop).map_err(|error| errors::store(operation(), &error))
     }
-}
-
-async fn running(session: &Arc<SharedSession>, statuses: &TableName, columns: StatusColumns) -> Result<Option<RunningIndex>, FlowError> {
-    // A name that leaves no room for the ending has no such table beside it.
-    let Ok(table) = statuses.beside("_running", "statusTableName") else { return Ok(None) };
-    if columns.status && columns.updated_at && schema::has_running(session, &table).await? {
-        return RunningIndex::prepare(Arc::clone(session), statuses, &table).await.map(Some);
-    }
-    Ok(None)
 }
 
 /// The row's own `updated_at`, derived from the write's timestamp so that a repeat is byte-identical (G4).
@@ -106,9 +76,6 @@ fn is_final(status: &str) -> bool {
 impl StatusStore for CassandraStatuses {
     async fn touch(&self, run: &str, timestamp_micros: i64) -> Result<(), FlowError> {
         let Some(statement) = &self.touch else { return Ok(()) };
-        if let Some(running) = &self.running {
-            running.enter(run).await?;
-        }
         let mut values = vec![CqlValue::Text(run.into())];
         values.extend(self.columns.updated_at.then(|| updated_at(timestamp_micros)));
         values.push(CqlValue::BigInt(timestamp_micros));
@@ -122,13 +89,6 @@ impl StatusStore for CassandraStatuses {
         values.extend(self.columns.updated_at.then(|| updated_at(record.timestamp_micros)));
         values.push(CqlValue::BigInt(record.timestamp_micros));
         values.extend(self.life.map(|seconds| CqlValue::Int(if is_final(&record.status) { seconds } else { FOR_EVER })));
-        self.execute(&self.publish, values, || format!("publishing the status of run \"{}\"", record.run)).await?;
-        let Some(running) = &self.running else { return Ok(()) };
-        if record.status == RUNNING {
-            return running.enter(&record.run).await;
-        }
-        // The outcome is told. A row that stays in the index is put right by whoever finds it.
-        drop(running.leave(&record.run).await);
-        Ok(())
+        self.execute(&self.publish, values, || format!("publishing the status of run \"{}\"", record.run)).await
     }
 }

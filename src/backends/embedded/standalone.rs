@@ -47,10 +47,6 @@ impl Tables for Cluster {
         self.status_table(table).touch(run, wall_micros()).await
     }
 
-    async fn sent(&self, _table: &str, _run: &str) -> Result<(), FlowError> {
-        Ok(())
-    }
-
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
         let record = StatusRecord { run: run.into(), status: status.into(), status_data: status_data.into(), timestamp_micros: wall_micros() };
         self.status_table(table).publish(&record).await

@@ -31,7 +31,8 @@ pub(super) struct Commits {
 
 #[derive(Default)]
 struct Queue {
-    positions: BTreeMap<i32, i64>,
+    /// With the assignment in which each was asked for: in a later one it may be behind what others have committed.
+    positions: BTreeMap<i32, (i64, u64)>,
     waiting: Vec<oneshot::Sender<Answer>>,
     /// Whether somebody works on it.
     busy: bool,
@@ -44,8 +45,9 @@ impl Commits {
 
     /// Commits these positions after all that were asked for before.
     pub(super) fn ask(self: &Arc<Self>, positions: &[(i32, i64)], answer: Option<oneshot::Sender<Answer>>) {
+        let owned = positions.iter().filter_map(|(partition, offset)| Some((*partition, (*offset, self.group.assignment(*partition)?))));
         let mut queue = lock(&self.queue);
-        queue.positions.extend(positions.iter().copied());
+        queue.positions.extend(owned);
         queue.waiting.extend(answer);
         if !std::mem::replace(&mut queue.busy, true) {
             let commits = Arc::clone(self);
@@ -63,7 +65,7 @@ impl Commits {
                 }
                 (std::mem::take(&mut queue.positions), std::mem::take(&mut queue.waiting))
             };
-            let answer = self.commit(&positions.into_iter().collect::<Vec<_>>());
+            let answer = self.commit(&positions);
             for waits in waiting {
                 // Whoever gave up waiting needs no answer.
                 let _ = waits.send(answer.clone());
@@ -72,21 +74,24 @@ impl Commits {
     }
 
     /// Positions of partitions that are not ours any more are left out: their next owner reads them again.
-    fn commit(&self, positions: &[(i32, i64)]) -> Answer {
-        let Some(list) = self.group.with_owned(positions, |list| list) else { return Ok(()) };
+    fn commit(&self, positions: &BTreeMap<i32, (i64, u64)>) -> Answer {
+        let list = self.group.still_owned(positions);
+        if list.count() == 0 {
+            return Ok(());
+        }
         let Some(member) = (self.member)() else { return Err(FlowError::NotRunning { state: "closed".into(), action: "committing offsets".into() }) };
         let Err(error) = member.commit(&list, CommitMode::Sync) else { return Ok(()) };
-        self.failed(&error, positions);
+        self.failed(&error, positions.keys().copied().collect());
         Err(errors::store("committing offsets", &error))
     }
 
-    fn failed(&self, error: &KafkaError, positions: &[(i32, i64)]) {
+    fn failed(&self, error: &KafkaError, partitions: Vec<i32>) {
         match error.rdkafka_error_code() {
             // Part of every rebalance.
             Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::AssignmentLost) => {}
             code => self.group.trouble(code, errors::store("committing offsets", error)),
         }
         // A partition that is kept may have nothing more to commit: without this its last offsets would never be.
-        self.group.emit(SourceEvent::NotCommitted(positions.iter().map(|(partition, _)| *partition).collect()));
+        self.group.emit(SourceEvent::NotCommitted(partitions));
     }
 }

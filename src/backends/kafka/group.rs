@@ -2,8 +2,8 @@
 //!
 //! Everything here runs on the consumer's own thread, inside its poll, except where noted.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,9 @@ pub(super) struct Group {
     events: OnceLock<SourceHandle>,
     /// Messages polled and not yet handed over.
     batch: Mutex<Vec<RawMessage>>,
-    /// Partitions commits are allowed for.
-    assigned: Mutex<BTreeSet<i32>>,
+    /// Partitions commits are allowed for, and the assignment in which each came.
+    assigned: Mutex<BTreeMap<i32, u64>>,
+    assignments: AtomicU64,
     /// Partitions that had a committed position when we held them: if it is gone later it has vanished
     /// and is not new.
     known: Mutex<HashSet<i32>>,
@@ -71,6 +72,7 @@ impl Group {
             events: OnceLock::new(),
             batch: Mutex::default(),
             assigned: Mutex::default(),
+            assignments: AtomicU64::new(0),
             known: Mutex::default(),
             joined: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -122,19 +124,22 @@ impl Group {
         }
     }
 
-    /// Any thread: the list of those positions whose partitions are still ours, handed to `action` while
-    /// no revocation can come between.
-    pub(super) fn with_owned<R>(&self, positions: &[(i32, i64)], action: impl FnOnce(TopicPartitionList) -> R) -> Option<R> {
+    /// Any thread: in which assignment a partition that is ours came.
+    pub(super) fn assignment(&self, partition: i32) -> Option<u64> {
+        lock(&self.assigned).get(&partition).copied()
+    }
+
+    /// Any thread: the list of those positions whose partitions are still ours by the same assignment.
+    pub(super) fn still_owned(&self, positions: &BTreeMap<i32, (i64, u64)>) -> TopicPartitionList {
         let assigned = lock(&self.assigned);
-        let owned = positions.iter().filter(|(partition, _)| assigned.contains(partition));
-        let list = self.list(owned.map(|(partition, offset)| (*partition, Offset::Offset(*offset))));
-        (list.count() > 0).then(|| action(list))
+        let owned = positions.iter().filter(|(partition, (_, assignment))| assigned.get(partition) == Some(assignment));
+        self.list(owned.map(|(partition, (offset, _))| (*partition, Offset::Offset(*offset))))
     }
 
     /// Any thread: the assigned ones of these partitions.
     pub(super) fn owned(&self, partitions: &[i32]) -> TopicPartitionList {
         let assigned = lock(&self.assigned);
-        self.list(partitions.iter().filter(|partition| assigned.contains(partition)).map(|partition| (*partition, Offset::Invalid)))
+        self.list(partitions.iter().filter(|partition| assigned.contains_key(partition)).map(|partition| (*partition, Offset::Invalid)))
     }
 
     fn list(&self, entries: impl Iterator<Item = (i32, Offset)>) -> TopicPartitionList {
@@ -197,7 +202,8 @@ impl Group {
             self.trouble(None, errors::store("taking assigned partitions", &error));
             return;
         }
-        lock(&self.assigned).extend(&partitions);
+        let assignment = self.assignments.fetch_add(1, Ordering::Relaxed);
+        lock(&self.assigned).extend(partitions.iter().map(|partition| (*partition, assignment)));
         if self.closing() {
             return;
         }

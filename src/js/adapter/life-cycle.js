@@ -83,10 +83,12 @@ export class LifeCycle {
 	}
 
 	async #launch() {
+		const begun = this.#stops
 		const consuming = Promise.resolve(this.#host.processJobs(this.#ownHandler))
 		if (!this.#host.overrides().processJobs) return void (await consuming)
 		// A consumer of the user may return at once, or never; it may also hand over to ours, soon or late.
 		await settledOr(consuming, DECISION_MS)
+		if (this.#isOvertaken(begun)) throw stopped()
 		await this.engine(this.#consumes)
 		this.#host.isRunning(true)
 	}
@@ -275,15 +277,19 @@ export class LifeCycle {
 		return this.#worker?.health() ?? this.#lastState
 	}
 
+	/** Whether a stop came after what began with so many stops. @param {number} begun */
+	#isOvertaken(begun) {
+		return this.#stopping !== undefined || this.#stops !== begun
+	}
+
 	/**
 	 * For one call of the user, also without a started worker. A call that a stop overtakes may use the worker while it is being
 	 * stopped, as the nodes that it still has do, but brings up no other one: nobody would stop that.
 	 */
 	client() {
 		const begun = this.#stops
-		const isOvertaken = () => this.#stopping !== undefined || this.#stops !== begun
 		const worker = async () => {
-			if (!this.#working && isOvertaken()) throw stopped()
+			if (!this.#working && this.#isOvertaken(begun)) throw stopped()
 			return this.engine(this.#consumes)
 		}
 		return {

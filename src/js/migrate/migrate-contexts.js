@@ -128,11 +128,12 @@ export const migrateContexts = async (options) => {
 	const report = { runs: 0, same: 0, copied: 0, stale: 0, gone: 0, failed: 0, failures: [], finished: false }
 	const runs = runsOf(cassandra, from, signal)
 	const turn = pace(runsPerSecond)
+	let isBroken = false
 	const lane = async () => {
 		for (let next = await runs.next(); !next.done; next = await runs.next()) {
 			const runId = next.value
 			await turn()
-			if (signal?.aborted) return
+			if (isBroken || signal?.aborted) return
 			try {
 				report[await patiently(() => cassandra.copyRun(from, to, runId, mode), signal)]++
 			} catch (error) {
@@ -144,8 +145,13 @@ export const migrateContexts = async (options) => {
 			onProgress?.(report)
 		}
 	}
-	// They share one generator, which hands out one run after the other, whoever asks.
-	await Promise.all(Array.from({ length: concurrency }, lane))
+	// They share one generator, which hands out one run after the other, whoever asks. When one of them breaks, none begins another run.
+	const breaking = (/** @type {unknown} */ error) => {
+		isBroken = true
+		throw error
+	}
+	const lanes = await Promise.allSettled(Array.from({ length: concurrency }, () => lane().catch(breaking)))
+	for (const ended of lanes) if (ended.status === 'rejected') throw ended.reason
 	report.finished = !signal?.aborted
 	return report
 }

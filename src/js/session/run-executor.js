@@ -41,7 +41,11 @@ export class RunExecutor {
 
 	/** @param {Visit} visit @param {VisitState} state @returns {Promise<Settled>} */
 	async execute(visit, state) {
-		return this.#replayed(visit) ?? (await this.#run(visit, state))
+		const recorded = this.#replayed(visit)
+		if (!recorded) return this.#run(visit, state)
+		// Nothing runs here.
+		visit.startedAt = 0
+		return recorded
 	}
 
 	/**

@@ -702,11 +702,7 @@ export class RunSession {
 	 * @param {string} reason for the nodes that run
 	 */
 	#endEarly(outcome, reason) {
-		for (const visit of this.visits.values()) {
-			if (!visit.context) continue
-			this.#context.record(visit.context)
-			this.#history?.add(visit, outcomeOf(visit))
-		}
+		for (const { context } of this.visits.values()) if (context) this.#context.record(context)
 		this.#dropAll()
 		this.#commit(outcome)
 		this.#executor.signal(reason)
@@ -714,6 +710,7 @@ export class RunSession {
 
 	/** Nothing is due any more; what ran is done with. */
 	#dropAll() {
+		for (const visit of this.visits.values()) if (visit.started) this.#history?.add(visit, outcomeOf(visit))
 		this.#recorded.push(...this.visits.values())
 		this.visits.clear()
 		this.#fresh = []
