@@ -75,11 +75,11 @@ impl Commits {
 
     /// Positions of partitions that are not ours any more are left out: their next owner reads them again.
     fn commit(&self, positions: &BTreeMap<i32, (i64, u64)>) -> Answer {
+        let Some(member) = (self.member)() else { return Err(FlowError::NotRunning { state: "closed".into(), action: "committing offsets".into() }) };
         let list = self.group.still_owned(positions);
         if list.count() == 0 {
             return Ok(());
         }
-        let Some(member) = (self.member)() else { return Err(FlowError::NotRunning { state: "closed".into(), action: "committing offsets".into() }) };
         let Err(error) = member.commit(&list, CommitMode::Sync) else { return Ok(()) };
         self.failed(&error, positions.keys().copied().collect());
         Err(errors::store("committing offsets", &error))
