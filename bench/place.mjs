@@ -34,24 +34,13 @@ export async function openServices() {
 
 /** @typedef {Awaited<ReturnType<typeof openServices>>} Services */
 
-const CONTEXTS = {
-	document: 'run_id text PRIMARY KEY, context_data text',
-	entries: 'run_id text, key text, value text, PRIMARY KEY (run_id, key)',
-}
-
-/**
- * The documented tables, without those that this package would add.
- *
- * @param {Services} services
- * @param {string} name
- * @param {keyof typeof CONTEXTS} [layout]
- */
-export async function makePlace({ admin, client }, name, layout = 'document') {
+/** The documented tables, without those that this package would add. @param {Services} services @param {string} name */
+export async function makePlace({ admin, client }, name) {
 	await admin.createTopics({ topics: [{ topic: name, numPartitions: PARTITIONS }] })
 	await client.execute(
 		`CREATE KEYSPACE ${name} WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = true`,
 	)
-	await client.execute(`CREATE TABLE ${name}.contexts (${CONTEXTS[layout]})`)
+	await client.execute(`CREATE TABLE ${name}.contexts (run_id text PRIMARY KEY, context_data text)`)
 	await client.execute(
 		`CREATE TABLE ${name}.statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)`,
 	)
@@ -121,15 +110,12 @@ export async function verify({ client }, keyspace, ids, check) {
 	}
 }
 
-/**
- * @param {Record<string, any>} options of worker.mjs
- * @param {Record<string, string>} [env] put over this process's own
- */
-export async function startWorker(options, env) {
+/** @param {Record<string, any>} options of worker.mjs */
+export async function startWorker(options) {
 	const child = spawn(
 		process.execPath,
 		[fileURLToPath(new URL('./worker.mjs', import.meta.url)), JSON.stringify(options)],
-		{ stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } },
+		{ stdio: ['pipe', 'pipe', 'inherit'] },
 	)
 	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
 	const line = async () => {

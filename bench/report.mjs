@@ -36,10 +36,10 @@ export const machine = () =>
 const sorted = (/** @type {number[]} */ numbers) => [...numbers].sort((a, b) => a - b)
 /** @param {number[]} numbers @param {number} part from 0 to 1 */
 const quantile = (numbers, part) => sorted(numbers)[Math.min(numbers.length - 1, Math.floor(numbers.length * part))]
-export const median = (/** @type {number[]} */ numbers) => quantile(numbers, 0.5)
+const median = (/** @type {number[]} */ numbers) => quantile(numbers, 0.5)
 
 /** @param {number[]} numbers */
-export function spread(numbers) {
+function spread(numbers) {
 	const digits = Math.max(...numbers) < 10 ? 2 : 0
 	const [least, most] = [Math.min(...numbers), Math.max(...numbers)].map((number) => number.toFixed(digits))
 	return numbers.length === 1 ? least : `${median(numbers).toFixed(digits)} (${least}-${most})`
@@ -78,7 +78,7 @@ function gapLines(rows, indent) {
 	})
 }
 
-export const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
+const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
 	[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
 /** Of docs/benchmarks.md. @param {Figures} figures */
