@@ -789,7 +789,7 @@ export interface MigrationReport {
 	copied: number
 	/** To be copied, with `look`. */
 	stale: number
-	/** Deleted while they were looked for. */
+	/** Deleted meanwhile from the source, or since from the copy; these are neither copied nor deleted. */
 	gone: number
 	/** What failed for good; with `ERR_STATE_CORRUPT` a document that cannot be read. */
 	failed: number
