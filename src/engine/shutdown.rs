@@ -68,9 +68,7 @@ impl Stopping {
 pub(super) async fn finish(mut worker: Worker, mut receiver: UnboundedReceiver<Event>) {
     let (open_runs, _) = worker.machine.load();
     let owned = worker.machine.owned();
-    // All of them: one that is on its way may still fail.
-    worker.machine.commit_again(&owned);
-    let positions = worker.machine.take_commits();
+    let positions = worker.machine.take_last_commits(&owned);
     for partition in owned.iter().chain(std::iter::once(&crate::kernel::machine::VIRTUAL_PARTITION)) {
         worker.machine.close_partition(*partition, "the worker stopped");
     }

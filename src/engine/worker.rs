@@ -436,9 +436,7 @@ impl Worker {
         self.revocations = open;
         for revocation in done {
             // Only of those that go: what is committed here may come after the next usual commit of those that stay.
-            // All of them, since one that is on its way may still fail.
-            self.machine.commit_again(&revocation.partitions);
-            let positions = self.machine.take_commits_of(&revocation.partitions);
+            let positions = self.machine.take_last_commits(&revocation.partitions);
             let (source, events, partitions) = (self.ports.source.clone(), self.events.clone(), revocation.partitions.clone());
             let leases = self.keeper.detach(&revocation.partitions);
             tokio::spawn(async move {

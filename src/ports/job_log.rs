@@ -54,7 +54,8 @@ pub trait JobSource: Send + Sync + 'static {
     fn pause(&self, partitions: &[i32]);
     /// Goes on fetching.
     fn resume(&self, partitions: &[i32]);
-    /// Commits positions (next offset to read) without waiting. Failures are retried by the next commit.
+    /// Commits positions (next offset to read) without waiting. Those that did not arrive come back as
+    /// [`SourceEvent::NotCommitted`].
     fn commit(&self, positions: &[(i32, i64)]);
     /// Commits positions and waits for the answer.
     async fn commit_now(&self, positions: &[(i32, i64)]) -> Result<(), FlowError>;

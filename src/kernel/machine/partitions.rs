@@ -146,12 +146,17 @@ impl Machine {
 
     /// Positions to commit that lie beyond what was taken before.
     pub fn take_commits(&mut self) -> Vec<(i32, i64)> {
-        let owned = self.partitions.iter_mut().filter(|(number, _)| **number != VIRTUAL_PARTITION);
-        owned.filter_map(|(number, partition)| partition.ledger.take_commit().map(|position| (*number, position))).collect()
+        let owned = self.owned();
+        self.take_commits_of(&owned)
     }
 
-    /// The same for some partitions alone.
-    pub fn take_commits_of(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
+    /// Every position of partitions that are given up, also those taken before: one that is on its way may still fail.
+    pub fn take_last_commits(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
+        self.commit_again(partitions);
+        self.take_commits_of(partitions)
+    }
+
+    fn take_commits_of(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
         let known = partitions.iter().filter(|number| **number != VIRTUAL_PARTITION);
         known.filter_map(|number| Some((*number, self.partitions.get_mut(number)?.ledger.take_commit()?))).collect()
     }
