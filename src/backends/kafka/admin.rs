@@ -122,6 +122,10 @@ fn ask(group: &Group, member: &Member, topic: &str, deadline: Instant) -> Result
 
 /// Partitions, or `None` for a topic that does not exist, or the error that the broker gave.
 fn answer(metadata: &rdkafka::metadata::Metadata, topic: &str) -> Result<Option<i32>, Code> {
+    // A broker that is just starting: it knows nothing yet, and what it says of topics means nothing.
+    if metadata.brokers().is_empty() {
+        return Err(Code::BrokerNotAvailable);
+    }
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
     match found.error() {
         None if found.partitions().is_empty() => Err(Code::LeaderNotAvailable),

@@ -143,8 +143,9 @@ impl Thread {
         self.group.silence();
     }
 
-    fn consume(&self, member: &Member) -> Option<FlowError> {
+    fn consume(&self, member: &Arc<Member>) -> Option<FlowError> {
         while !self.group.closing() {
+            self.group.lifeline.hold(member, |member| member.client());
             if let Err(failure) = self.poll_batch(member) {
                 return Some(failure);
             }

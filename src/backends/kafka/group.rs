@@ -17,6 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::KafkaTopics;
 use super::config::{KafkaSettings, StartPosition, TokenSource, fresh_token};
 use super::errors;
+use super::lifeline::Lifeline;
 use crate::backends::lock;
 use crate::kernel::error::{FlowError, Retry, Service};
 use crate::kernel::mutant::{Mutant, mutant};
@@ -46,6 +47,7 @@ pub(super) struct Callbacks(pub(super) Arc<Group>);
 pub(super) struct Group {
     pub(super) settings: Arc<KafkaSettings>,
     pub(super) topics: Arc<KafkaTopics>,
+    pub(super) lifeline: Arc<Lifeline>,
     tokens: Option<Arc<dyn TokenSource>>,
     events: OnceLock<SourceHandle>,
     /// Messages polled and not yet handed over.
@@ -66,6 +68,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(settings: Arc<KafkaSettings>, topics: Arc<KafkaTopics>, tokens: Option<Arc<dyn TokenSource>>) -> Self {
         Self {
+            lifeline: Lifeline::new(&settings, &topics),
             settings,
             topics,
             tokens,
@@ -342,6 +345,7 @@ impl ClientContext for Callbacks {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.lifeline.shaken(error.rdkafka_error_code());
         if let Some(code) = error.rdkafka_error_code() {
             self.0.trouble(Some(code), self.0.describe(code, reason));
         }

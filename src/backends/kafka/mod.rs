@@ -8,6 +8,9 @@ mod config;
 mod consumer;
 mod errors;
 mod group;
+mod lifeline;
+#[cfg(test)]
+mod lifeline_tests;
 mod producer;
 
 use std::sync::Arc;

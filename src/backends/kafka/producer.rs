@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::config::{KafkaSettings, TokenSource, fresh_token, make_client};
 use super::consumer::HOPS_HEADER;
+use super::lifeline::Lifeline;
 use super::{KafkaTopics, errors};
 use crate::backends::lock;
 use crate::kernel::error::{FlowError, Retry, Service};
@@ -59,6 +60,7 @@ impl Flight {
 /// Shared by the callers, the thread and the delivery reports.
 struct Lane {
     settings: Arc<KafkaSettings>,
+    lifeline: Arc<Lifeline>,
     tokens: Option<Arc<dyn TokenSource>>,
     state: Mutex<LaneState>,
 }
@@ -80,6 +82,7 @@ impl ClientContext for Deliveries {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.lifeline.shaken(error.rdkafka_error_code());
         // Each message learns of its own failure; this is for the log.
         tracing::debug!(target: "librdkafka", %error, reason);
     }
@@ -202,7 +205,7 @@ pub struct KafkaSink {
 
 impl KafkaSink {
     pub(super) fn new(settings: Arc<KafkaSettings>, topics: Arc<KafkaTopics>, tokens: Option<Arc<dyn TokenSource>>) -> Result<Self, FlowError> {
-        let lane = Arc::new(Lane { settings, tokens, state: Mutex::default() });
+        let lane = Arc::new(Lane { lifeline: Lifeline::new(&settings, &topics), settings, tokens, state: Mutex::default() });
         let client = build(&lane).map_err(|error| errors::refused_setting(&error))?;
         lock(&lane.state).client = Some(client);
         let (end, ended) = watch::channel(false);
@@ -238,7 +241,10 @@ fn serve(lane: &Arc<Lane>) {
             return finish(lane);
         }
         match client {
-            Some(client) if !broken && client.client().fatal_error().is_none() => client.poll(ROUND),
+            Some(client) if !broken && client.client().fatal_error().is_none() => {
+                lane.lifeline.hold(&client, |client| client.client());
+                client.poll(ROUND);
+            }
             Some(client) => replace(lane, client),
             None => std::thread::sleep(ROUND),
         }
