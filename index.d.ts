@@ -645,7 +645,7 @@ export interface SchemaTables {
 	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
 	keyspace: string
 	contextTableName: string
-	/** The tables of timers and leases are named after it: `<name>_due`, `<name>_leases`. At most 41 characters. */
+	/** The tables of timers, leases and running runs are named after it: `<name>_due`, `<name>_leases`, `<name>_running`. At most 40 characters. */
 	statusTableName: string
 }
 
@@ -721,6 +721,13 @@ export interface KafkaReconcilerOptions {
 	statusTableName: string
 	/** Seconds without a change after which a run that is `running` counts as stalled. */
 	stalledThresholdSeconds: number
+	/**
+	 * Where there is an index of running runs (`ensureSchema`), stalled ones are found by it, and once in so many seconds, over
+	 * all reconcilers of the table, by a search of the whole status table: the index does not know of runs that are older
+	 * than it, that workers of 1.4.4 have marked, or whose message was lost after it had been sent. Default 3,600, an hour;
+	 * `Infinity` for never. A value below 1: `ERR_OPTION`.
+	 */
+	fullSearchEverySeconds?: number
 	/** Default the adapter's. */
 	logger?: ILogger
 }
@@ -743,7 +750,10 @@ export interface ReconciliationOptions {
 	signal?: AbortSignal
 }
 
-/** Finds stalled runs, and nudges them. Reads all pages of the status table; run it from time to time. */
+/**
+ * Finds stalled runs, and nudges them; run it from time to time. Where the table `<statusTableName>_running` exists, its cost grows
+ * with the runs that are open, else with the status table, of which all pages are read.
+ */
 export declare function createKafkaReconciler(options: KafkaReconcilerOptions): {
 	/** @throws when the status table cannot be read */
 	run(options?: ReconciliationOptions): Promise<ReconciliationStats>

@@ -96,6 +96,12 @@ export class FakeCassandra {
 		FakeCassandra.calls.push(['touchStatus', ...args])
 	}
 
+	async sent() {}
+
+	async hasIndex() {
+		return false
+	}
+
 	async publishStatus(...args) {
 		FakeCassandra.calls.push(['publishStatus', ...args])
 		const [table, runId, status, statusData] = args

@@ -41,7 +41,7 @@ describe('ensureSchema', () => {
 			const adapters = Array.from({ length: WORKERS }, () => new KafkaAdapter(place.options({ runtimeOptions })))
 			const reports = await Promise.all(adapters.map((adapter) => adapter.ensureSchema({ layout, replication })))
 			assert.deepEqual(new Set(reports.map((report) => report.layout)), new Set([layout]))
-			assert.equal(reports.flatMap(({ statements }) => statements).length, 5, 'nothing was made twice')
+			assert.equal(reports.flatMap(({ statements }) => statements).length, 6, 'nothing was made twice')
 			assert.deepEqual(await adapters[0].ensureSchema(), { layout, statements: [] })
 			const model = await cluster.place({ schema, name: 'model', partitions: 0 })
 			for (const table of ['contexts', 'statuses']) {
@@ -79,7 +79,7 @@ describe('ensureSchema', () => {
 			`ALTER TABLE ${keyspace}.contexts ADD checkpoint text`,
 			`ALTER TABLE ${keyspace}.statuses ADD status_data text`,
 		])
-		assert.equal(statements.length, 4)
+		assert.equal(statements.length, 5)
 		const full = SCHEMAS.full.statuses.split(', ').length
 		assert.equal((await columnsOf(keyspace, 'statuses')).length, full)
 	})

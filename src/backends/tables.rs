@@ -69,12 +69,32 @@ pub trait Tables: Send + Sync + 'static {
     async fn write_context(&self, table: &str, run: &str, text: &str, keep_checkpoint: bool) -> Result<(), FlowError>;
     /// Marks a run as running now.
     async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError>;
+    /// All start messages of a run that was marked as running are on their way.
+    async fn sent(&self, _table: &str, _run: &str) -> Result<(), FlowError> {
+        Ok(())
+    }
     /// Writes an outcome.
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError>;
     /// A run's status row.
     async fn read_status(&self, table: &str, run: &str) -> Result<Option<StatusSeen>, FlowError>;
     /// Runs in `status` whose row was last touched before `before_ms` (milliseconds since the epoch).
     async fn stalled_page(&self, table: &str, status: &str, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError>;
+    /// Whether there is an index of running runs beside a status table.
+    async fn has_index(&self, _table: &str) -> Result<bool, FlowError> {
+        Ok(false)
+    }
+    /// Running runs that were last touched before `before_ms`, by the index; none without it. May name a run twice.
+    async fn indexed_page(&self, _table: &str, _before_ms: i64, _page: Option<&str>) -> Result<RunPage, FlowError> {
+        Ok(RunPage { runs: Vec::new(), next: None })
+    }
+    /// When the last search of the whole table began that came to its end (milliseconds since the epoch), as kept in the index.
+    async fn last_full_search(&self, _table: &str) -> Result<Option<i64>, FlowError> {
+        Ok(None)
+    }
+    /// Keeps that.
+    async fn note_full_search(&self, _table: &str, _began_ms: i64) -> Result<(), FlowError> {
+        Ok(())
+    }
     /// All runs of a context table that keeps documents.
     async fn context_page(&self, table: &str, page: Option<&str>) -> Result<RunPage, FlowError>;
     /// Copies a run from a table that keeps documents to one that has a row per key.

@@ -30,6 +30,12 @@ enum Settings {
 }
 
 // The glue has validated what users wrote, so a failure here is a bug of ours.
+/// Beyond the range of exact integers there is no date: the cast saturates.
+#[allow(clippy::cast_possible_truncation)]
+fn whole_ms(ms: f64) -> i64 {
+    ms as i64
+}
+
 fn read_plan(json: &str) -> Result<SchemaPlan, FlowError> {
     serde_json::from_str(json).map_err(|error| FlowError::Internal { place: "schema plan", detail: error.to_string() })
 }
@@ -138,6 +144,13 @@ impl NativeCassandra {
         promise(env, async move { tables?.touch_status(&table, &run_id).await })
     }
 
+    /// All start messages of a run that was marked as running are on their way.
+    #[napi]
+    pub fn sent<'env>(&self, env: &'env Env, table: String, run_id: String) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.sent(&table, &run_id).await })
+    }
+
     /// Writes an outcome.
     #[napi]
     pub fn publish_status<'env>(&self, env: &'env Env, table: String, run_id: String, status: String, status_data: String) -> napi::Result<Promised<'env, ()>> {
@@ -165,14 +178,44 @@ impl NativeCassandra {
         before_ms: f64,
         page: Option<String>,
     ) -> napi::Result<Promised<'env, RunIds>> {
-        // Beyond the range of exact integers there is no date: the cast saturates.
-        #[allow(clippy::cast_possible_truncation)]
-        let before_ms = before_ms as i64;
         let tables = self.tables();
         promise(env, async move {
-            let page = tables?.stalled_page(&table, &status, before_ms, page.as_deref()).await?;
+            let page = tables?.stalled_page(&table, &status, whole_ms(before_ms), page.as_deref()).await?;
             Ok(RunIds { runs: page.runs, next: page.next })
         })
+    }
+
+    /// Whether there is an index of running runs beside a status table.
+    #[napi]
+    pub fn has_index<'env>(&self, env: &'env Env, table: String) -> napi::Result<Promised<'env, bool>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.has_index(&table).await })
+    }
+
+    /// Running runs that were last touched before `before_ms` (milliseconds since the epoch), by the index.
+    #[napi]
+    pub fn indexed_page<'env>(&self, env: &'env Env, table: String, before_ms: f64, page: Option<String>) -> napi::Result<Promised<'env, RunIds>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let page = tables?.indexed_page(&table, whole_ms(before_ms), page.as_deref()).await?;
+            Ok(RunIds { runs: page.runs, next: page.next })
+        })
+    }
+
+    /// When the last full search of a status table began (milliseconds since the epoch), `null` where the index knows of none.
+    #[napi]
+    pub fn last_full_search<'env>(&self, env: &'env Env, table: String) -> napi::Result<Promised<'env, Option<f64>>> {
+        let tables = self.tables();
+        // Exact for the next 280,000 years.
+        #[allow(clippy::cast_precision_loss)]
+        promise(env, async move { Ok(tables?.last_full_search(&table).await?.map(|ms| ms as f64)) })
+    }
+
+    /// Notes a full search that came to its end, by its beginning.
+    #[napi]
+    pub fn note_full_search<'env>(&self, env: &'env Env, table: String, began_ms: f64) -> napi::Result<Promised<'env, ()>> {
+        let tables = self.tables();
+        promise(env, async move { tables?.note_full_search(&table, whole_ms(began_ms)).await })
     }
 
     /// All runs of a context table that keeps documents.

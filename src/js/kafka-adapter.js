@@ -479,6 +479,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			hooks: this.#hooks(),
 			readStatus: (runId) => this.#statuses.read(runId),
 			send: (job) => this.#sendStart(job, client),
+			sent: (runId) => this.#statuses.sent(runId),
 			resume: (runId, ...answer) => this.resumeWithAction(runId, ...answer),
 			cancel: (runId, reason) => this.cancel(runId, reason),
 			history: (runId) => this.history(runId),

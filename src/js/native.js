@@ -40,10 +40,16 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(table: string, runId: string, changes: string[]) => Promise<void | Failure>} writeKeys key, raw or "", ...
  * @property {(planJson: string) => Promise<string | Failure>} ensureSchema JSON `{layout, statements}`
  * @property {(table: string, runId: string) => Promise<void | Failure>} touchStatus
+ * @property {(table: string, runId: string) => Promise<void | Failure>} sent
  * @property {(table: string, runId: string, status: string, statusData: string) => Promise<void | Failure>} publishStatus
  * @property {(table: string, runId: string) => Promise<string | null | Failure>} readStatus JSON `{status, statusData}`
  * @property {(table: string, status: string, beforeMs: number, page: string | null) =>
  *   Promise<{ runs: string[], next: string | null } | Failure>} stalledPage
+ * @property {(table: string) => Promise<boolean | Failure>} hasIndex
+ * @property {(table: string, beforeMs: number, page: string | null) =>
+ *   Promise<{ runs: string[], next: string | null } | Failure>} indexedPage
+ * @property {(table: string) => Promise<number | null | Failure>} lastFullSearch milliseconds since the epoch
+ * @property {(table: string, beganMs: number) => Promise<void | Failure>} noteFullSearch
  * @property {(table: string, page: string | null) => Promise<{ runs: string[], next: string | null } | Failure>} contextPage
  * @property {(from: string, to: string, runId: string, mode: 'look' | 'copy' | 'move') =>
  *   Promise<'gone' | 'same' | 'copied' | 'stale' | Failure>} copyRun

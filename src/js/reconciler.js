@@ -7,6 +7,8 @@ import { checkName, positive } from './adapter/options.js'
 import { pagesOf } from './stores/pages.js'
 import { findStalled } from './stores/statements.js'
 
+const FULL_SEARCH_EVERY_SECONDS = 3600
+
 /**
  * @typedef {{ stalledRuns: number, reconciledRuns: number, failedRuns: number }} ReconciliationStats
  *
@@ -23,6 +25,7 @@ import { findStalled } from './stores/statements.js'
  * @property {string} keyspace
  * @property {string} statusTableName
  * @property {number} stalledThresholdSeconds
+ * @property {number} [fullSearchEverySeconds]
  * @property {import('flowcraft').ILogger} [logger]
  *
  * @typedef {object} RunOptions
@@ -76,6 +79,44 @@ export const runPages = (client, table, status, beforeMs) => {
 }
 
 /**
+ * By the index of running runs, and from time to time all the same by the whole status table: the index does not know of
+ * runs that are older than it, that JavaScript workers have marked, or whose message was lost after it had been sent.
+ *
+ * @param {import('./native.js').NativeCassandra} cassandra
+ * @param {string} table
+ * @param {number} beforeMs
+ * @param {number} everyMs between two searches of the whole table
+ * @returns {AsyncGenerator<string[]>}
+ */
+async function* indexedPages(cassandra, table, beforeMs, everyMs) {
+	const beganMs = Date.now()
+	const found = new Set()
+	for await (const page of pagesOf((mark) => unwrap(cassandra.indexedPage(table, beforeMs, mark)))) {
+		const fresh = page.filter((runId) => !found.has(runId) && found.add(runId))
+		if (fresh.length > 0) yield fresh
+	}
+	if (everyMs === Infinity) return
+	const lastMs = (await unwrap(cassandra.lastFullSearch(table))) ?? -Infinity
+	if (beganMs - lastMs < everyMs) return
+	for await (const page of pagesOf((mark) => unwrap(cassandra.stalledPage(table, 'running', beforeMs, mark))))
+		yield page.filter((runId) => !found.has(runId))
+	await unwrap(cassandra.noteFullSearch(table, beganMs))
+}
+
+/**
+ * @param {unknown} client
+ * @param {string} table
+ * @param {number} beforeMs
+ * @param {number} everyMs
+ * @returns {AsyncGenerator<unknown[]>}
+ */
+async function* stalledPages(client, table, beforeMs, everyMs) {
+	const cassandra = await nativeCassandra(client)
+	const isIndexed = cassandra !== undefined && (await unwrap(cassandra.hasIndex(table)))
+	yield* isIndexed ? indexedPages(cassandra, table, beforeMs, everyMs) : runPages(client, table, 'running', beforeMs)
+}
+
+/**
  * @param {string} runId
  * @param {ReconcilerOptions['adapter']} adapter
  * @param {import('flowcraft').ILogger | undefined} logger
@@ -120,6 +161,12 @@ async function* idsOf(pages, limit, signal) {
 export const createKafkaReconciler = (options) => {
 	const { adapter, cassandraClient, keyspace, statusTableName, stalledThresholdSeconds } = options
 	const { logger = adapter.logger } = options
+	const fullSearchEverySeconds = positive(
+		/** @type {Record<string, unknown>} */ (/** @type {unknown} */ (options)),
+		'fullSearchEverySeconds',
+		FULL_SEARCH_EVERY_SECONDS,
+		{ infinite: true },
+	)
 	checkName(keyspace, 'options.keyspace')
 	checkName(statusTableName, 'options.statusTableName')
 	const run = async (/** @type {RunOptions} */ runOptions = {}) => {
@@ -128,7 +175,8 @@ export const createKafkaReconciler = (options) => {
 		const concurrency = positive(given, 'concurrency', 1)
 		const stats = { stalledRuns: 0, reconciledRuns: 0, failedRuns: 0 }
 		const beforeMs = Date.now() - stalledThresholdSeconds * 1000
-		const pages = runPages(cassandraClient, `${keyspace}.${statusTableName}`, 'running', beforeMs)
+		const table = `${keyspace}.${statusTableName}`
+		const pages = stalledPages(cassandraClient, table, beforeMs, fullSearchEverySeconds * 1000)
 		const ids = idsOf(pages, limit, runOptions.signal)
 		// They share one generator, which hands out one id after the other, whoever asks.
 		const lane = async () => {

@@ -3,7 +3,7 @@
 //! Safe to be called by several at once: a statement that fails because somebody else was quicker is not needed any
 //! more at the next look.
 
-use super::schema::{self, EXAMPLE_REPLICATION, LEASE_COLUMNS, TableName};
+use super::schema::{self, EXAMPLE_REPLICATION, LEASE_COLUMNS, RUNNING_COLUMNS, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
 use crate::backends::schema_plan::{Ensured, Layout, Replication, SchemaPlan};
@@ -19,6 +19,7 @@ struct Names {
     statuses: TableName,
     due: TableName,
     leases: TableName,
+    running: TableName,
 }
 
 impl Names {
@@ -28,6 +29,7 @@ impl Names {
             contexts: TableName::new(&plan.keyspace, &plan.context_table, "contextTableName")?,
             due: statuses.beside("_due", "statusTableName")?,
             leases: statuses.beside("_leases", "statusTableName")?,
+            running: statuses.beside("_running", "statusTableName")?,
             statuses,
         })
     }
@@ -48,7 +50,7 @@ pub fn schema_statements(plan: &SchemaPlan) -> Result<Vec<String>, FlowError> {
     ];
     let life = plan.ttl_seconds.filter(|seconds| *seconds > 0);
     all.extend(life.map(|seconds| statements::set_comment(&names.statuses, &schema::comment_with_life("", seconds))));
-    all.extend([statements::create_due(&names.due), statements::create_leases(&names.leases)]);
+    all.extend([statements::create_due(&names.due), statements::create_leases(&names.leases), statements::create_running(&names.running)]);
     Ok(all)
 }
 
@@ -109,9 +111,11 @@ async fn needed(session: &SharedSession, plan: &SchemaPlan, names: &Names) -> Re
     if let Some(statement) = statuses(session, plan, names).await? {
         return Ok(Need::Statement(statement));
     }
-    for (table, columns, create) in
-        [(&names.due, &DUE_COLUMNS[..], statements::create_due(&names.due)), (&names.leases, &LEASE_COLUMNS[..], statements::create_leases(&names.leases))]
-    {
+    for (table, columns, create) in [
+        (&names.due, &DUE_COLUMNS[..], statements::create_due(&names.due)),
+        (&names.leases, &LEASE_COLUMNS[..], statements::create_leases(&names.leases)),
+        (&names.running, &RUNNING_COLUMNS[..], statements::create_running(&names.running)),
+    ] {
         let found = schema::columns(session, table).await?;
         if found.is_empty() {
             return Ok(Need::Statement(create));

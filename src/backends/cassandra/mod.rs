@@ -6,6 +6,7 @@ mod entries_store;
 mod errors;
 mod leases;
 mod migration;
+mod running;
 mod schema;
 mod session;
 mod settings;

@@ -15,6 +15,8 @@ const LIFE_MARK: &str = "flowcraft.ttlSeconds=";
 pub(super) const LEASE_COLUMNS: [(&str, &str); 5] =
     [("topic", "text"), ("partition", "int"), ("epoch", "bigint"), ("holder", "text"), ("valid_until", "timestamp")];
 
+pub(super) const RUNNING_COLUMNS: [(&str, &str); 3] = [("shard", "int"), ("bucket", "bigint"), ("run_id", "text")];
+
 /// For the error about a missing keyspace; users choose their own.
 pub(super) const EXAMPLE_REPLICATION: &str = "{'class': 'NetworkTopologyStrategy', 'replication_factor': 3}";
 
@@ -159,6 +161,11 @@ pub(super) async fn inspect_timers(session: &SharedSession, timers: &TableName) 
 /// Whether the table of leases is there and can be used.
 pub(super) async fn has_leases(session: &SharedSession, leases: &TableName) -> Result<bool, FlowError> {
     Ok(has_all(&columns(session, leases).await?, &LEASE_COLUMNS))
+}
+
+/// Whether the index of running runs is there and can be used.
+pub(super) async fn has_running(session: &SharedSession, running: &TableName) -> Result<bool, FlowError> {
+    Ok(has_all(&columns(session, running).await?, &RUNNING_COLUMNS))
 }
 
 fn missing(table: &TableName, statement: String) -> FlowError {

@@ -211,7 +211,39 @@ impl Tables for StandaloneTables {
 
     async fn touch_status(&self, table: &str, run: &str) -> Result<(), FlowError> {
         let table = TableName::qualified(table)?;
-        self.statuses(&table).await?.touch(run, wall_micros()).await
+        self.statuses(&table).await?.mark(run, wall_micros()).await.0
+    }
+
+    async fn sent(&self, table: &str, run: &str) -> Result<(), FlowError> {
+        let statuses = self.statuses(&TableName::qualified(table)?).await?;
+        match statuses.running() {
+            Some(running) => running.leave(run).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn has_index(&self, table: &str) -> Result<bool, FlowError> {
+        Ok(self.statuses(&TableName::qualified(table)?).await?.running().is_some())
+    }
+
+    async fn indexed_page(&self, table: &str, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError> {
+        self.statuses(&TableName::qualified(table)?).await?.indexed(before_ms, page).await
+    }
+
+    async fn last_full_search(&self, table: &str) -> Result<Option<i64>, FlowError> {
+        let statuses = self.statuses(&TableName::qualified(table)?).await?;
+        match statuses.running() {
+            Some(running) => running.last_full_search().await,
+            None => Ok(None),
+        }
+    }
+
+    async fn note_full_search(&self, table: &str, began_ms: i64) -> Result<(), FlowError> {
+        let statuses = self.statuses(&TableName::qualified(table)?).await?;
+        match statuses.running() {
+            Some(running) => running.note_full_search(began_ms).await,
+            None => Ok(()),
+        }
     }
 
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {

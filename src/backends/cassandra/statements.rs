@@ -136,6 +136,22 @@ pub(super) fn swap_lease(table: &TableName) -> String {
     format!("UPDATE {table} SET epoch = ?, holder = ?, valid_until = ? WHERE topic = ? AND partition = ? IF epoch = ? AND valid_until = ?")
 }
 
+pub(super) fn put_running(table: &TableName) -> String {
+    format!("INSERT INTO {table} (shard, bucket, run_id) VALUES (?, ?, ?) USING TIMESTAMP ?")
+}
+
+pub(super) fn delete_running(table: &TableName) -> String {
+    format!("DELETE FROM {table} USING TIMESTAMP ? WHERE shard = ? AND bucket = ? AND run_id = ?")
+}
+
+pub(super) fn find_running(table: &TableName) -> String {
+    format!("SELECT run_id FROM {table} WHERE shard = ? AND bucket = ?")
+}
+
+pub(super) fn run_state(statuses: &TableName) -> String {
+    format!("SELECT status, updated_at FROM {statuses} WHERE run_id = ?")
+}
+
 pub(super) const FIND_KEYSPACE: &str = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
 
 pub(super) const FIND_COLUMNS: &str = "SELECT column_name, kind, type FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?";
@@ -174,6 +190,14 @@ pub(super) fn create_leases(table: &TableName) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {table} (topic text, partition int, epoch bigint, holder text, valid_until timestamp, \
          PRIMARY KEY ((topic, partition)))"
+    )
+}
+
+/// Rows that came back after their tombstones are gone are looked at once more, and go again.
+pub(super) fn create_running(table: &TableName) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (shard int, bucket bigint, run_id text, PRIMARY KEY ((shard, bucket), run_id)) \
+         WITH gc_grace_seconds = 3600"
     )
 }
 

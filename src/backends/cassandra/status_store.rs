@@ -6,13 +6,16 @@ use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 
-use super::schema::{Inspection, StatusColumns, TableName};
+use super::running::{Place, RunningIndex};
+use super::schema::{self, Inspection, StatusColumns, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
-use crate::backends::tables::StatusSeen;
+use crate::backends::tables::{RunPage, StatusSeen};
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
 
+/// Of a run that goes on, or rests between two attempts.
+const RUNNING: &str = "running";
 /// Time to live of a row that does not expire.
 const FOR_EVER: i32 = 0;
 
@@ -25,6 +28,8 @@ pub(super) struct CassandraStatuses {
     touch: Option<PreparedStatement>,
     publish: PreparedStatement,
     read: PreparedStatement,
+    /// Absent where there is no table for it, or the status rows do not tell who is running.
+    running: Option<Arc<RunningIndex>>,
 }
 
 impl CassandraStatuses {
@@ -36,7 +41,42 @@ impl CassandraStatuses {
         };
         let publish = session.prepare(statements::publish_status(table, columns, life.is_some())).await?;
         let read = session.prepare(statements::read_status(table, columns)).await?;
-        Ok(Self { session, columns, life, touch, publish, read })
+        let running = running(&session, table, columns).await?;
+        Ok(Self { session, columns, life, touch, publish, read, running })
+    }
+
+    /// The index of running runs, where there is one.
+    pub(super) fn running(&self) -> Option<&Arc<RunningIndex>> {
+        self.running.as_ref()
+    }
+
+    /// One page of stalled runs by the index.
+    pub(super) async fn indexed(&self, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError> {
+        let Some(running) = &self.running else { return Ok(RunPage { runs: Vec::new(), next: None }) };
+        let bad = || FlowError::Option { path: "page".into(), problem: "is not a page mark".into(), fix: "Pass the `next` of the page before, or null".into() };
+        let from = page.map(|text| Place::decode(text).ok_or_else(bad)).transpose()?;
+        let (runs, next) = running.stalled(before_ms, from).await?;
+        Ok(RunPage { runs, next: next.map(Place::encode) })
+    }
+
+    /// Marks a run as running, and enters it into the index. What became of the second is told apart: it is a help to find the
+    /// run, and nothing that the run needs.
+    pub(super) async fn mark(&self, run: &str, timestamp_micros: i64) -> (Result<(), FlowError>, Result<(), FlowError>) {
+        let enter = async {
+            match &self.running {
+                Some(running) => running.enter(run).await,
+                None => Ok(()),
+            }
+        };
+        tokio::join!(self.mark_row(run, timestamp_micros), enter)
+    }
+
+    async fn mark_row(&self, run: &str, timestamp_micros: i64) -> Result<(), FlowError> {
+        let Some(statement) = &self.touch else { return Ok(()) };
+        let mut values = vec![CqlValue::Text(run.into())];
+        values.extend(self.columns.updated_at.then(|| updated_at(timestamp_micros)));
+        values.push(CqlValue::BigInt(timestamp_micros));
+        self.execute(statement, values, || format!("marking run \"{run}\" as running")).await
     }
 
     /// A run's row, as far as the table has the columns.
@@ -62,6 +102,15 @@ impl CassandraStatuses {
     }
 }
 
+async fn running(session: &Arc<SharedSession>, statuses: &TableName, columns: StatusColumns) -> Result<Option<Arc<RunningIndex>>, FlowError> {
+    // A name that leaves no room for the ending has no such table beside it.
+    let Ok(table) = statuses.beside("_running", "statusTableName") else { return Ok(None) };
+    if columns.status && columns.updated_at && schema::has_running(session, &table).await? {
+        return Ok(Some(Arc::new(RunningIndex::prepare(Arc::clone(session), statuses, &table).await?)));
+    }
+    Ok(None)
+}
+
 /// The row's own `updated_at`, derived from the write's timestamp so that a repeat is byte-identical (G4).
 fn updated_at(timestamp_micros: i64) -> CqlValue {
     CqlValue::Timestamp(CqlTimestamp(timestamp_micros.div_euclid(1_000)))
@@ -69,17 +118,14 @@ fn updated_at(timestamp_micros: i64) -> CqlValue {
 
 /// A run that waits may wait for longer than ended ones are kept.
 fn is_final(status: &str) -> bool {
-    !matches!(status, "running" | "awaiting" | "parked")
+    !matches!(status, RUNNING | "awaiting" | "parked")
 }
 
 #[async_trait]
 impl StatusStore for CassandraStatuses {
     async fn touch(&self, run: &str, timestamp_micros: i64) -> Result<(), FlowError> {
-        let Some(statement) = &self.touch else { return Ok(()) };
-        let mut values = vec![CqlValue::Text(run.into())];
-        values.extend(self.columns.updated_at.then(|| updated_at(timestamp_micros)));
-        values.push(CqlValue::BigInt(timestamp_micros));
-        self.execute(statement, values, || format!("marking run \"{run}\" as running")).await
+        let (row, entry) = self.mark(run, timestamp_micros).await;
+        row.and(entry)
     }
 
     async fn publish(&self, record: &StatusRecord) -> Result<(), FlowError> {
@@ -89,6 +135,11 @@ impl StatusStore for CassandraStatuses {
         values.extend(self.columns.updated_at.then(|| updated_at(record.timestamp_micros)));
         values.push(CqlValue::BigInt(record.timestamp_micros));
         values.extend(self.life.map(|seconds| CqlValue::Int(if is_final(&record.status) { seconds } else { FOR_EVER })));
-        self.execute(&self.publish, values, || format!("publishing the status of run \"{}\"", record.run)).await
+        self.execute(&self.publish, values, || format!("publishing the status of run \"{}\"", record.run)).await?;
+        if let (Some(running), false) = (&self.running, record.status == RUNNING) {
+            // After the row, so that nobody misses a run that is running. One that stays in the index is looked at once more.
+            drop(running.leave(&record.run).await);
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GraphTraverser, sanitizeBlueprint } from 'flowcraft'
 import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
 import { Code, KafkaAdapterError, optionError } from '../errors.js'
+import { seen } from '../promises.js'
 
 /**
  * @typedef {import('../bridge/js-ports.js').FinalResult} FinalResult
@@ -17,6 +18,7 @@ import { Code, KafkaAdapterError, optionError } from '../errors.js'
  * @property {Omit<import('../bridge/js-ports.js').Hooks, 'handle'>} hooks
  * @property {(runId: string) => Promise<StatusRow | undefined>} readStatus
  * @property {(job: import('flowcraft').JobPayload) => Promise<void>} send
+ * @property {(runId: string) => Promise<void>} sent all its start messages are on their way
  * @property {(runId: string, action?: string, output?: unknown, options?: { nodeId?: string }) => Promise<Set<string>>} resume
  * @property {(runId: string, reason?: string) => Promise<void>} cancel
  * @property {(runId: string) => Promise<import('../../../index.js').RunHistory>} history
@@ -151,5 +153,7 @@ export const startRun = async (host, blueprintId, initialContext, { runId = rand
 	else for (const { key, value } of operations) await context.set(key, value)
 	await host.hooks.touchStatus(runId)
 	for (const nodeId of ready) await host.send({ runId, blueprintId, nodeId })
+	// Nobody waits for it: whoever searches for stalled runs looks at one that is left in the index once, and no harm is done.
+	seen(host.sent(runId))
 	return new RunHandle(host, runId)
 }

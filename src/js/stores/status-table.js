@@ -50,6 +50,12 @@ export class StatusTable {
 		if (!result.wasApplied()) await this.#execute(touchStatus(this.#name), [runId])
 	}
 
+	/** All start messages of a run that was touched are on their way. @param {string} runId */
+	async sent(runId) {
+		const connection = nativeCassandra(this.#client)
+		if (connection) await unwrap((await connection).sent(this.#name, runId))
+	}
+
 	/**
 	 * @param {string} runId
 	 * @param {FinalResult} result
