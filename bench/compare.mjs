@@ -1,13 +1,17 @@
 /**
  * Side by side with npm's 1.4.4: same services, alternating rounds, separate worker processes, a fresh topic and keyspace for
- * each round. A round counts only when every run of it has the right result.
+ * each round. A round counts only when every run of it has the right result. Where there is Rust, a loop that does only the
+ * same writes (limit.rs) runs in each round as well.
  *
  *   node bench/compare.mjs [--rounds 5] [--workloads chain,fan,fan-50ms,steps] [--quick] [--json FILE] [--write]
  *
- * `--quick` takes one round of each; `--write` writes docs/benchmarks.md, and the raw figures beside it.
+ * `--quick` takes one short round of each, without the limit, and fails where a count or a ratio is out of its wide bounds;
+ * `--write` writes docs/benchmarks.md, and the raw figures beside it.
  */
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startServices } from '../__test__/services/services.mjs'
 import {
@@ -17,14 +21,20 @@ import {
 	openServices,
 	sendStarts,
 	serverCounts,
+	startReady,
 	startWorker,
 	verify,
 } from './place.mjs'
-import { document, machine, summary } from './report.mjs'
-import { OURS, THEIRS, WORKLOADS } from './workloads.mjs'
+import { beyondBounds, document, machine, summary } from './report.mjs'
+import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
 
 const DOCUMENT = new URL('../docs/benchmarks.md', import.meta.url)
 const FIGURES = new URL('../docs/benchmarks.json', import.meta.url)
+
+/** Runs of the limit's loop at once: as many as a worker has open. */
+const LIMIT_IN_FLIGHT = 256
+/** A quick round has so many times fewer runs. */
+const QUICK = 4
 
 const { values } = parseArgs({
 	options: {
@@ -37,6 +47,7 @@ const { values } = parseArgs({
 })
 const rounds = values.quick ? 1 : Number(values.rounds)
 
+const limit = values.quick ? undefined : buildLimit()
 const started = await startServices({})
 Object.assign(process.env, started.env)
 const services = await openServices()
@@ -48,6 +59,11 @@ try {
 		results[workload] = await compare(workload)
 		console.log(summary(workload, results[workload]))
 	}
+	const problems = values.quick
+		? Object.entries(results).flatMap(([workload, rows]) => beyondBounds(workload, rows))
+		: []
+	for (const problem of problems) console.error(problem)
+	if (problems.length > 0) process.exitCode = 1
 	const figures = { machine: machine(), at: new Date().toISOString().slice(0, 10), rounds, results }
 	const json = `${JSON.stringify(figures, null, 2)}\n`
 	if (values.json) await writeFile(values.json, json)
@@ -57,15 +73,48 @@ try {
 	await started.stop()
 }
 
+/** @returns {string | undefined} the program, where this machine can build it */
+function buildLimit() {
+	const root = fileURLToPath(new URL('..', import.meta.url))
+	const { status } = spawnSync('cargo', ['build', '--release', '--example', 'limit'], { cwd: root, stdio: 'inherit' })
+	if (status === 0) return fileURLToPath(new URL('../target/release/examples/limit', import.meta.url))
+	console.error('[bench] limit.rs was not built: what the services allow is not measured')
+	return undefined
+}
+
 /** @param {string} workload */
 async function compare(workload) {
-	const rows = { [OURS]: [], [THEIRS]: [] }
+	const withLimit = limit && WORKLOADS[workload].limitSteps
+	const rows = { [OURS]: [], [THEIRS]: [], ...(withLimit ? { [LIMIT]: [] } : undefined) }
 	for (let round = 0; round < rounds; round++) {
 		// Alternating, and not always the same one first: the machine's speed drifts.
 		const order = round % 2 === 0 ? [THEIRS, OURS] : [OURS, THEIRS]
+		if (withLimit) rows[LIMIT].push(await timeLimit(workload))
 		for (const packageName of order) rows[packageName].push(await timeRound(packageName, workload))
 	}
 	return rows
+}
+
+/** @param {string} workload @returns {Promise<{ jobsPerSecond: number, cpuMsPerJob: number }>} */
+async function timeLimit(workload) {
+	const { blueprint, jobs, runs, limitSteps } = WORKLOADS[workload]
+	const name = `bench_${randomUUID().replaceAll('-', '').slice(0, 12)}`
+	await makePlace(services, name)
+	const ids = Array.from({ length: runs[OURS] }, () => randomUUID())
+	await Promise.all(ids.map((id) => insertContext(services, name, id, blueprint)))
+	const { line } = await startReady(limit, [
+		name,
+		name,
+		String(ids.length),
+		String(limitSteps),
+		String(LIMIT_IN_FLIGHT),
+	])
+	await sendStarts(services, name, ids, blueprint)
+	const { seconds, cpuMs } = JSON.parse(await line())
+	await finished(services, name, ids.length)
+	await services.client.execute(`DROP KEYSPACE ${name}`)
+	const total = ids.length * jobs
+	return { jobsPerSecond: total / seconds, cpuMsPerJob: cpuMs / total }
 }
 
 /** @param {string} packageName @param {string} workload @returns {Promise<import('./report.mjs').Row>} */
@@ -75,7 +124,7 @@ async function timeRound(packageName, workload) {
 	const place = { topic: name, applicationName: name }
 	await makePlace(services, name)
 	const worker = await startWorker({ packageName, workload, keyspace: name, ...place })
-	const ids = Array.from({ length: runs[packageName] }, () => randomUUID())
+	const ids = Array.from({ length: Math.ceil(runs[packageName] / (values.quick ? QUICK : 1)) }, () => randomUUID())
 	// The first job of a worker prepares statements and the like: it is no part of the round.
 	const first = randomUUID()
 	await insertContext(services, name, first, blueprint)

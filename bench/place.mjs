@@ -112,18 +112,8 @@ export async function verify({ client }, keyspace, ids, check) {
 
 /** @param {Record<string, any>} options of worker.mjs */
 export async function startWorker(options) {
-	const child = spawn(
-		process.execPath,
-		[fileURLToPath(new URL('./worker.mjs', import.meta.url)), JSON.stringify(options)],
-		{ stdio: ['pipe', 'pipe', 'inherit'] },
-	)
-	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-	const line = async () => {
-		const { value, done } = await lines.next()
-		if (done) throw new Error(`the worker of ${options.packageName} ended`)
-		return value
-	}
-	while ((await line()) !== 'ready');
+	const program = fileURLToPath(new URL('./worker.mjs', import.meta.url))
+	const { child, line } = await startReady(process.execPath, [program, JSON.stringify(options)])
 	return {
 		async ask() {
 			child.stdin.write('\n')
@@ -134,4 +124,17 @@ export async function startWorker(options) {
 			await once(child, 'exit')
 		},
 	}
+}
+
+/** A program that says `ready`, and then what it has measured. @param {string} program @param {string[]} programArguments */
+export async function startReady(program, programArguments) {
+	const child = spawn(program, programArguments, { stdio: ['pipe', 'pipe', 'inherit'] })
+	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+	const line = async () => {
+		const { value, done } = await lines.next()
+		if (done) throw new Error(`${program} ended early`)
+		return value
+	}
+	while ((await line()) !== 'ready');
+	return { child, line }
 }

@@ -4,6 +4,8 @@
 
 export const OURS = '@flowcraft/kafka-adapter'
 export const THEIRS = 'kafka-adapter-js'
+/** Not a package: limit.rs. */
+export const LIMIT = 'limit'
 
 /**
  * @typedef {object} Workload
@@ -12,6 +14,8 @@ export const THEIRS = 'kafka-adapter-js'
  * @property {number} jobs of a run
  * @property {(context: Record<string, unknown>) => boolean} check whether a run's result is right
  * @property {Record<string, number>} runs by package: so many that a round takes seconds, so few that 1.4.4 ends within a minute
+ * @property {number} [limitSteps] writes of a run that durability needs, one after the other, where they are known
+ * @property {{ ratio: number, cqlPerJob: number }} bounds of a quick round: so wide that only a fault goes beyond them
  * @property {boolean} [oneByOne] each run begins when the one before has ended
  */
 
@@ -39,10 +43,13 @@ export const WORKLOADS = {
 		blueprint: chain('chain', 10, 'increment'),
 		jobs: 10,
 		check: (context) => context['_outputs.n9'] === 10,
+		limitSteps: 10,
+		bounds: { ratio: 15, cqlPerJob: 2.3 },
 		runs: { [OURS]: 1000, [THEIRS]: 60 },
 	},
 	fan: {
 		title: 'fan 1 -> 8 -> 1 of empty nodes',
+		bounds: { ratio: 15, cqlPerJob: 1.6 },
 		blueprint: fan('increment'),
 		jobs: 10,
 		check: (context) => context['_outputs.z'] === 3,
@@ -50,6 +57,7 @@ export const WORKLOADS = {
 	},
 	'fan-50ms': {
 		title: 'fan 1 -> 8 -> 1 of nodes of 50 ms',
+		bounds: { ratio: 20, cqlPerJob: 1.6 },
 		blueprint: fan('wait50'),
 		jobs: 10,
 		check: (context) => context['_outputs.z'] === 3,
@@ -57,6 +65,7 @@ export const WORKLOADS = {
 	},
 	steps: {
 		title: 'chain of 40 nodes of 10 ms, one run at a time',
+		bounds: { ratio: 1.2, cqlPerJob: 1.6 },
 		blueprint: chain('steps', 40, 'wait10'),
 		jobs: 40,
 		check: (context) => context['_outputs.n39'] === 40,
