@@ -326,7 +326,7 @@ async fn documented_tables_are_upgraded_and_keep_their_rows() {
         before.write(&step("r", r#"{"a":1,"_flowcraft":{"v":1}}"#.into(), 1_000)).await.unwrap();
         let made = keyspace.tables().await.ensure_schema(&plan(&keyspace.name, serde_json::json!({}))).await.unwrap();
         assert!(made.statements[0].ends_with("ADD checkpoint text"), "{:?}", made.statements);
-        assert_eq!(made.statements.len(), if added.is_empty() { 3 } else { 4 }, "{:?}", made.statements);
+        assert_eq!(made.statements.len(), if added.is_empty() { 4 } else { 5 }, "{:?}", made.statements);
         let stores = keyspace.stores().await.unwrap();
         assert_eq!(stores.warnings, Vec::<String>::new());
         assert_eq!(stores.context.load("r").await.unwrap().unwrap().read().unwrap().checkpoint.as_deref(), Some("{\"v\":1}"));
