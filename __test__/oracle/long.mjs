@@ -35,18 +35,21 @@ async function search() {
 	const enough = Number(values.blueprints ?? Infinity)
 	const minutes = values.minutes ?? (values.blueprints === undefined ? DEFAULT_MINUTES : Infinity)
 	const end = Date.now() + Number(minutes) * MINUTE_MS
-	const totals = new Map(modes.map((mode) => [mode, { compared: 0, kills: 0, different: 0 }]))
+	const totals = new Map(modes.map((mode) => [mode, { compared: 0, kills: 0, raced: 0, different: 0 }]))
 	const histogram = new Histogram()
 	const isOpen = () => Date.now() < end && [...totals.values()].some(({ compared }) => compared < enough)
 	for (let seed = firstSeed; isOpen(); seed++) {
 		for (const [mode, total] of totals) {
 			if (total.compared >= enough) continue
 			if (Date.now() >= end) break
-			const { compared, kills, failures } = await campaign(mode, seed, BLUEPRINTS_PER_ROUND, histogram)
+			const { compared, kills, raced, failures } = await campaign(mode, seed, BLUEPRINTS_PER_ROUND, histogram)
 			total.compared += compared
 			total.kills += kills
+			total.raced += raced
 			total.different += failures.length
-			console.log(`seed ${seed}, ${mode}: ${compared} compared, ${kills} kills, ${failures.length} different`)
+			console.log(
+				`seed ${seed}, ${mode}: ${compared} compared, ${kills} kills, ${raced} raced, ${failures.length} different`,
+			)
 			if (failures.length > 0) console.log(await explain(mode, seed, failures))
 		}
 	}
