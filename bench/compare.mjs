@@ -132,8 +132,10 @@ async function timeRound(packageName, workload) {
 	const { rssMb: idleMb } = await worker.ask()
 	await sendStarts(services, name, [first], blueprint)
 	// 1.4.4 begins at the end of the log as it is some time after it has joined its group: what was sent before is lost to it.
-	const again = setInterval(() => sendStarts(services, name, [first], blueprint), SEND_AGAIN_MS)
-	if (packageName === OURS) clearInterval(again)
+	const again =
+		packageName === THEIRS
+			? setInterval(() => sendStarts(services, name, [first], blueprint), SEND_AGAIN_MS)
+			: undefined
 	try {
 		await finished(services, name, 1)
 	} catch (error) {

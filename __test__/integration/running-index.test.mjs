@@ -29,15 +29,21 @@ let home
 before(async () => {
 	cluster = await openCluster()
 	home = await cluster.place({ schema: 'full', name: 'running', partitions: 0 })
-	const table = `${home.keyspace}.${home.statuses}_running`
-	await cluster.cassandra.execute(
-		`CREATE TABLE ${table} (shard int, bucket bigint, run_id text, PRIMARY KEY ((shard, bucket), run_id))`,
-	)
+	await createIndex(home)
 })
 
 after(() => cluster.close())
 
-const index = () => `${home.keyspace}.${home.statuses}_running`
+/** @param {import('../support/cluster.mjs').Place} place */
+const tableOf = ({ keyspace, statuses }) => `${keyspace}.${statuses}_running`
+const index = () => tableOf(home)
+
+/** @param {import('../support/cluster.mjs').Place} place */
+const createIndex = (place) =>
+	cluster.cassandra.execute(
+		`CREATE TABLE ${tableOf(place)} (shard int, bucket bigint, run_id text, PRIMARY KEY ((shard, bucket), run_id))`,
+	)
+
 const presentBucket = () => Math.floor(Date.now() / BUCKET_MS)
 
 /** @returns {Promise<{ runId: string, shard: number, bucket: number }[]>} the directory left out */
@@ -71,6 +77,20 @@ const insertStatus = (runId, status, at) =>
 		[runId, status, new Date(at)],
 		{ prepare: true },
 	)
+
+/** Runs that have stood at `running` for so long, in a bucket that the directory names. @param {string[]} ids @param {number} bucket @param {number} forMs */
+async function insertStalled(ids, bucket, forMs) {
+	await insertRow(DIRECTORY.shard, DIRECTORY.bucket, String(bucket))
+	for (const id of ids) {
+		await insertRow(shardOf(id), bucket, id)
+		await insertStatus(id, 'running', Date.now() - forMs)
+	}
+}
+
+/** So that no later test finds them. @param {string[]} ids */
+async function end(ids) {
+	for (const id of ids) await insertStatus(id, 'completed', Date.now())
+}
 
 /** FNV-1a, as the engine has it. @param {string} runId */
 const shardOf = (runId) => {
@@ -186,7 +206,7 @@ test('rows that are not true leave; of an old bucket, the directory keeps the pl
 		assert.deepEqual((await left()).toSorted(), ['still', 'touched'])
 		assert.deepEqual(await listed(), places('still', 'touched'))
 	}
-	for (const runId of ['still', 'touched']) await insertStatus(runId, 'completed', Date.now())
+	await end(['still', 'touched'])
 	assert.deepEqual(await stalled(60), [])
 	assert.deepEqual(await left(), [])
 	assert.deepEqual(await listed(), [])
@@ -195,16 +215,12 @@ test('rows that are not true leave; of an old bucket, the directory keeps the pl
 test('two reconcilers of different thresholds at once lose no run', async () => {
 	const old = presentBucket() - 30
 	const ids = Array.from({ length: STALLED }, (_, at) => `shared ${at}`)
-	await insertRow(DIRECTORY.shard, DIRECTORY.bucket, String(old))
-	for (const id of ids) {
-		await insertRow(shardOf(id), old, id)
-		await insertStatus(id, 'running', Date.now() - 18_000_000)
-	}
+	await insertStalled(ids, old, 18_000_000)
 	for (const seconds of [60, 17_000]) {
 		const found = await Promise.all([stalled(60), stalled(seconds), stalled(60)])
 		for (const one of found) assert.deepEqual(one.toSorted(), ids.toSorted())
 	}
-	for (const id of ids) await insertStatus(id, 'completed', Date.now())
+	await end(ids)
 })
 
 test('what the index does not know is found by the first search, and by one that is due again', async () => {
@@ -227,7 +243,7 @@ test('what the index does not know is found by the first search, and by one that
 	assert.deepEqual(await stalled(60, hour), ['unknown'])
 	assert.equal((await marks()).length, 1, 'the mark before it is gone')
 	assert.deepEqual(await stalled(60, hour), [])
-	await insertStatus('unknown', 'completed', Date.now())
+	await end(['unknown'])
 })
 
 /** Requests that Cassandra has counted of this process's native connections. */
@@ -242,11 +258,7 @@ async function requests() {
 test(`F11: a search for ${STALLED} stalled runs costs the same beside ${ENDED} runs that have ended`, async () => {
 	const bucket = presentBucket() - 1
 	const ids = Array.from({ length: STALLED }, (_, at) => `stalled ${at}`)
-	await insertRow(DIRECTORY.shard, DIRECTORY.bucket, String(bucket))
-	for (const id of ids) {
-		await insertRow(shardOf(id), bucket, id)
-		await insertStatus(id, 'running', Date.now() - 900_000)
-	}
+	await insertStalled(ids, bucket, 900_000)
 	const cost = async () => {
 		const before = await requests()
 		assert.deepEqual((await stalled(600)).toSorted(), ids.toSorted())
@@ -260,7 +272,7 @@ test(`F11: a search for ${STALLED} stalled runs costs the same beside ${ENDED} r
 	const beside = await cost()
 	assert.ok(alone >= STALLED, `${alone} requests`)
 	assert.ok(Math.abs(beside - alone) <= KEEPALIVES, `${alone} requests without them, ${beside} beside them`)
-	for (const id of ids) await insertStatus(id, 'completed', Date.now())
+	await end(ids)
 })
 
 test('two reconcilers at once send each job once', () =>
@@ -276,16 +288,12 @@ test('two reconcilers at once send each job once', () =>
 		}
 		const clients = [0, 1].map(() => new Counting(place.options({ runtimeOptions })))
 		const ids = Array.from({ length: STALLED }, (_, at) => `both ${at}`)
-		for (const id of ids) {
-			await place.writeContext(id, JSON.stringify({ blueprintId: 'gated', blueprintVersion: null }))
-			await insertRow(shardOf(id), presentBucket() - 1, id)
-			await insertStatus(id, 'running', Date.now() - 900_000)
-		}
-		await insertRow(DIRECTORY.shard, DIRECTORY.bucket, String(presentBucket() - 1))
+		for (const id of ids) await place.writeContext(id, JSON.stringify({ blueprintId: 'gated', blueprintVersion: null }))
+		await insertStalled(ids, presentBucket() - 1, 900_000)
 		const stats = await Promise.all(clients.map((client) => reconcilerOf(600, client).run({ concurrency: 8 })))
 		assert.deepEqual(sent.toSorted(), ids.toSorted())
 		assert.equal(stats[0].reconciledRuns + stats[1].reconciledRuns, STALLED)
-		for (const id of ids) await insertStatus(id, 'completed', Date.now())
+		await end(ids)
 		assert.ok(adapter.isRunning)
 		await Promise.all(clients.map((client) => client.stop()))
 	}))
@@ -294,17 +302,14 @@ test('an index that cannot be written holds up no run', async () => {
 	/** @type {string[]} */
 	const errors = []
 	const place = await cluster.place({ schema: 'full', name: 'unindexed', partitions: 3 })
-	const table = `${place.keyspace}.${place.statuses}_running`
-	await cluster.cassandra.execute(
-		`CREATE TABLE ${table} (shard int, bucket bigint, run_id text, PRIMARY KEY ((shard, bucket), run_id))`,
-	)
+	await createIndex(place)
 	const registry = { gated: async () => (await until('it is logged', () => errors.length > 0), { output: 1 }) }
 	const logger = Object.assign(new NullLogger(), { error: (/** @type {string} */ text) => errors.push(text) })
 	const adapter = new KafkaAdapter(
 		place.options({ runtimeOptions: { registry, blueprints: { gated: blueprint }, logger } }),
 	)
 	await adapter.start()
-	await cluster.cassandra.execute(`DROP TABLE ${table}`)
+	await cluster.cassandra.execute(`DROP TABLE ${tableOf(place)}`)
 	const run = await adapter.startRun('gated')
 	await until('the run awaits', async () => (await run.status()) === 'awaiting')
 	assert.match(errors[0], /index of running runs/)

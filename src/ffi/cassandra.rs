@@ -29,13 +29,13 @@ enum Settings {
     Cassandra(Box<CassandraSettings>),
 }
 
-// The glue has validated what users wrote, so a failure here is a bug of ours.
 /// Beyond the range of exact integers there is no date: the cast saturates.
 #[allow(clippy::cast_possible_truncation)]
 fn whole_ms(ms: f64) -> i64 {
     ms as i64
 }
 
+// The glue has validated what users wrote, so a failure here is a bug of ours.
 fn read_plan(json: &str) -> Result<SchemaPlan, FlowError> {
     serde_json::from_str(json).map_err(|error| FlowError::Internal { place: "schema plan", detail: error.to_string() })
 }

@@ -35,7 +35,7 @@ const FULL_SEARCH_EVERY_SECONDS = 3600
  */
 
 /**
- * @param {Promise<import('./native.js').NativeCassandra>} connection
+ * @param {import('./native.js').NativeCassandra | Promise<import('./native.js').NativeCassandra>} connection
  * @param {string} table
  * @param {string} status
  * @param {number} beforeMs
@@ -98,7 +98,7 @@ async function* indexedPages(cassandra, table, beforeMs, everyMs) {
 	if (everyMs === Infinity) return
 	const lastMs = (await unwrap(cassandra.lastFullSearch(table))) ?? -Infinity
 	if (beganMs - lastMs < everyMs) return
-	for await (const page of pagesOf((mark) => unwrap(cassandra.stalledPage(table, 'running', beforeMs, mark))))
+	for await (const page of nativePages(cassandra, table, 'running', beforeMs))
 		yield page.filter((runId) => !found.has(runId))
 	await unwrap(cassandra.noteFullSearch(table, beganMs))
 }

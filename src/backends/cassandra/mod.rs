@@ -113,7 +113,7 @@ pub async fn connect_leases(
 ) -> Result<Option<Arc<dyn LeaseStore>>, FlowError> {
     let table = schema::TableName::new(keyspace, status_table, "statusTableName")?.beside("_leases", "statusTableName")?;
     let session = session::shared(settings, Instant::now() + patience).await?;
-    if !schema::has_leases(&session, &table).await? {
+    if !schema::has_columns(&session, &table, &schema::LEASE_COLUMNS).await? {
         return Ok(None);
     }
     let serial = match settings.serial_consistency()? {

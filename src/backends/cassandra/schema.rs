@@ -158,14 +158,9 @@ pub(super) async fn inspect_timers(session: &SharedSession, timers: &TableName) 
     Ok(usable.then_some(()).ok_or_else(|| format!("table \"{timers}\" is not the table of timers. Drop it, and create it with: {example}")))
 }
 
-/// Whether the table of leases is there and can be used.
-pub(super) async fn has_leases(session: &SharedSession, leases: &TableName) -> Result<bool, FlowError> {
-    Ok(has_all(&columns(session, leases).await?, &LEASE_COLUMNS))
-}
-
-/// Whether the index of running runs is there and can be used.
-pub(super) async fn has_running(session: &SharedSession, running: &TableName) -> Result<bool, FlowError> {
-    Ok(has_all(&columns(session, running).await?, &RUNNING_COLUMNS))
+/// Whether a table is there, and has these columns with these types.
+pub(super) async fn has_columns(session: &SharedSession, table: &TableName, wanted: &[(&str, &str)]) -> Result<bool, FlowError> {
+    Ok(has_all(&columns(session, table).await?, wanted))
 }
 
 fn missing(table: &TableName, statement: String) -> FlowError {

@@ -15,6 +15,7 @@ use super::context_store::CassandraContexts;
 use super::ensure::ensure;
 use super::entries_store::CassandraEntries;
 use super::migration::Migration;
+use super::running::{Place, RunningIndex};
 use super::schema::{self, TableName};
 use super::session::{self, SharedSession};
 use super::settings::CassandraSettings;
@@ -101,6 +102,11 @@ impl StandaloneTables {
         let prepared = Arc::new(CassandraStatuses::prepare(Arc::clone(&self.session), table, &found).await?);
         lock(&self.statuses).insert(table.clone(), Arc::clone(&prepared));
         Ok(prepared)
+    }
+
+    /// The index of running runs beside a status table, where there is one.
+    async fn running(&self, table: &str) -> Result<Option<Arc<RunningIndex>>, FlowError> {
+        Ok(self.statuses(&TableName::qualified(table)?).await?.running().cloned())
     }
 
     /// Moves the newest known write time of a run and answers it.
@@ -215,35 +221,29 @@ impl Tables for StandaloneTables {
     }
 
     async fn sent(&self, table: &str, run: &str) -> Result<(), FlowError> {
-        let statuses = self.statuses(&TableName::qualified(table)?).await?;
-        match statuses.running() {
-            Some(running) => running.leave(run).await,
-            None => Ok(()),
-        }
+        let Some(running) = self.running(table).await? else { return Ok(()) };
+        running.leave(run).await
     }
 
     async fn has_index(&self, table: &str) -> Result<bool, FlowError> {
-        Ok(self.statuses(&TableName::qualified(table)?).await?.running().is_some())
+        Ok(self.running(table).await?.is_some())
     }
 
     async fn indexed_page(&self, table: &str, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError> {
-        self.statuses(&TableName::qualified(table)?).await?.indexed(before_ms, page).await
+        let Some(running) = self.running(table).await? else { return Ok(RunPage { runs: Vec::new(), next: None }) };
+        let from = page.map(|text| Place::decode(text).ok_or_else(no_page_mark)).transpose()?;
+        let (runs, next) = running.stalled(before_ms, from).await?;
+        Ok(RunPage { runs, next: next.map(Place::encode) })
     }
 
     async fn last_full_search(&self, table: &str) -> Result<Option<i64>, FlowError> {
-        let statuses = self.statuses(&TableName::qualified(table)?).await?;
-        match statuses.running() {
-            Some(running) => running.last_full_search().await,
-            None => Ok(None),
-        }
+        let Some(running) = self.running(table).await? else { return Ok(None) };
+        running.last_full_search().await
     }
 
     async fn note_full_search(&self, table: &str, began_ms: i64) -> Result<(), FlowError> {
-        let statuses = self.statuses(&TableName::qualified(table)?).await?;
-        match statuses.running() {
-            Some(running) => running.note_full_search(began_ms).await,
-            None => Ok(()),
-        }
+        let Some(running) = self.running(table).await? else { return Ok(()) };
+        running.note_full_search(began_ms).await
     }
 
     async fn publish_status(&self, table: &str, run: &str, status: &str, status_data: &str) -> Result<(), FlowError> {
@@ -288,8 +288,11 @@ fn decode_page(text: &str) -> Result<PagingState, FlowError> {
     let bytes = digits
         .filter(|digits| digits.len() % 2 == 0)
         .map(|digits| digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect::<Vec<u8>>());
-    let bad = || FlowError::Option { path: "page".into(), problem: "is not a page mark".into(), fix: "Pass the `next` of the page before, or null".into() };
-    bytes.map(PagingState::new_from_raw_bytes).ok_or_else(bad)
+    bytes.map(PagingState::new_from_raw_bytes).ok_or_else(no_page_mark)
+}
+
+fn no_page_mark() -> FlowError {
+    FlowError::Option { path: "page".into(), problem: "is not a page mark".into(), fix: "Pass the `next` of the page before, or null".into() }
 }
 
 #[cfg(test)]

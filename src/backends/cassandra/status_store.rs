@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 
-use super::running::{Place, RunningIndex};
+use super::running::RunningIndex;
 use super::schema::{self, Inspection, StatusColumns, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
-use crate::backends::tables::{RunPage, StatusSeen};
+use crate::backends::tables::StatusSeen;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
 
@@ -48,15 +48,6 @@ impl CassandraStatuses {
     /// The index of running runs, where there is one.
     pub(super) fn running(&self) -> Option<&Arc<RunningIndex>> {
         self.running.as_ref()
-    }
-
-    /// One page of stalled runs by the index.
-    pub(super) async fn indexed(&self, before_ms: i64, page: Option<&str>) -> Result<RunPage, FlowError> {
-        let Some(running) = &self.running else { return Ok(RunPage { runs: Vec::new(), next: None }) };
-        let bad = || FlowError::Option { path: "page".into(), problem: "is not a page mark".into(), fix: "Pass the `next` of the page before, or null".into() };
-        let from = page.map(|text| Place::decode(text).ok_or_else(bad)).transpose()?;
-        let (runs, next) = running.stalled(before_ms, from).await?;
-        Ok(RunPage { runs, next: next.map(Place::encode) })
     }
 
     /// Marks a run as running, and enters it into the index. What became of the second is told apart: it is a help to find the
@@ -105,7 +96,7 @@ impl CassandraStatuses {
 async fn running(session: &Arc<SharedSession>, statuses: &TableName, columns: StatusColumns) -> Result<Option<Arc<RunningIndex>>, FlowError> {
     // A name that leaves no room for the ending has no such table beside it.
     let Ok(table) = statuses.beside("_running", "statusTableName") else { return Ok(None) };
-    if columns.status && columns.updated_at && schema::has_running(session, &table).await? {
+    if columns.status && columns.updated_at && schema::has_columns(session, &table, &schema::RUNNING_COLUMNS).await? {
         return Ok(Some(Arc::new(RunningIndex::prepare(Arc::clone(session), statuses, &table).await?)));
     }
     Ok(None)

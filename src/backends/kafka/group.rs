@@ -345,8 +345,8 @@ impl ClientContext for Callbacks {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.lifeline.shaken(error.rdkafka_error_code());
         if let Some(code) = error.rdkafka_error_code() {
+            self.0.lifeline.shaken(code);
             self.0.trouble(Some(code), self.0.describe(code, reason));
         }
     }

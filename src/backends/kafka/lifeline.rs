@@ -53,8 +53,8 @@ impl Lifeline {
     }
 
     /// Any thread: something went wrong between the client and its brokers.
-    pub(super) fn shaken(&self, code: Option<Code>) {
-        if matches!(code, Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut)) {
+    pub(super) fn shaken(&self, code: Code) {
+        if matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) {
             lock(&self.state).watch_until = Some(Instant::now() + WATCH);
         }
     }

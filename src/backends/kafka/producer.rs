@@ -82,7 +82,9 @@ impl ClientContext for Deliveries {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.lifeline.shaken(error.rdkafka_error_code());
+        if let Some(code) = error.rdkafka_error_code() {
+            self.0.lifeline.shaken(code);
+        }
         // Each message learns of its own failure; this is for the log.
         tracing::debug!(target: "librdkafka", %error, reason);
     }
