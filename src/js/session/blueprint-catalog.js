@@ -38,14 +38,14 @@ export function createBlueprintCatalog(runtime, { strict = false } = {}) {
 		own(runtime.options?.blueprints, id) ?? own(/** @type {any} */ (runtime).blueprints, id)
 
 	return {
-		/** Each registered blueprint with its version. @returns {[id: string, version: string | null][]} */
+		/** Each registered blueprint with its version; asked once a second, so nothing is analysed for it. @returns {[id: string, version: string | null][]} */
 		versions() {
 			const ids = [runtime.options?.blueprints, /** @type {any} */ (runtime).blueprints].flatMap((some) =>
 				Object.keys(some ?? {}),
 			)
 			return [...new Set(ids)].flatMap((id) => {
-				const entry = this.get(id)
-				return entry ? [[id, entry.version]] : []
+				const source = find(id)
+				return source ? [[id, versionOf(source)]] : []
 			})
 		},
 		/** @param {string} id @returns {CatalogEntry | undefined} */
