@@ -1,7 +1,7 @@
 /** Runs that go on in another process, that come twice, and that others have begun (G1-G4, G12; rows 40, 68-71). */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { FlowRuntime } from 'flowcraft'
+import { FlowRuntime, FlowcraftError } from 'flowcraft'
 import { bareSessions, startRun, startWorker } from '../support/worker.mjs'
 
 const node = (/** @type {string} */ id, /** @type {any} */ more = {}) => ({ id, uses: 'value', ...more })
@@ -101,6 +101,20 @@ test('errors keep their time and cause over a restore', async () => {
 		},
 	)
 	assert.equal(new Date(error.timestamp).toISOString(), error.timestamp)
+})
+
+test('an error that is not wrapped keeps its code, over a restore as well', async () => {
+	const coded = async () => {
+		throw Object.assign(new FlowcraftError('mine'), { code: 'E_MINE' })
+	}
+	const blueprint = { id: 'bp', nodes: [node('x', { uses: 'coded' }), node('a'), node('b')], edges: [edge('a>b')] }
+	for (const killAt of [[], [2]]) {
+		const options = { registry: { ...registry, coded }, blueprints: { bp: blueprint } }
+		const engine = startWorker(options, { engine: { killAt, killAfterEffect: true } })
+		const { data } = await engine.result(startRun(engine, blueprint))
+		const [{ originalError }] = data.payload.errors
+		assert.deepEqual([originalError.message, originalError.code], ['mine', 'E_MINE'], `killed at ${killAt}`)
+	}
 })
 
 test('row 40: a batch goes on in a process that knows its worker under another key', async () => {

@@ -11,7 +11,7 @@ import { FlowcraftError } from 'flowcraft'
  * @property {boolean} isFatal
  * @property {{ name: string, message: string, code?: string }} [cause] the root of it
  * @property {string} timestamp
- * @property {{ name: string, message: string, isFatal?: boolean }} originalError
+ * @property {{ name: string, message: string, isFatal?: boolean, code?: string }} originalError
  */
 
 /**
@@ -48,9 +48,19 @@ export function recordError(entry) {
 		isFatal: entry.isFatal === true,
 		cause: rootCause(original),
 		timestamp: entry.timestamp,
-		originalError: { name: nameOf(original), message: messageOf(original), isFatal: original?.isFatal },
+		originalError: {
+			name: nameOf(original),
+			message: messageOf(original),
+			isFatal: original?.isFatal,
+			...codeOf(original),
+		},
 	}
 	return record
+}
+
+/** @param {any} error */
+function codeOf(error) {
+	return typeof error?.code === 'string' ? { code: error.code } : undefined
 }
 
 /** @param {any} error */
@@ -66,9 +76,8 @@ function rootCause(error) {
 	// A cycle of causes would never end; nobody nests this deep.
 	for (let depth = 0; next(cause) && depth < 32; depth++) cause = next(cause)
 	if (cause === undefined || cause === null) return undefined
-	const code = typeof cause.code === 'string' ? { code: cause.code } : undefined
 	const message = typeof cause.message === 'string' ? cause.message : messageOf(cause)
-	return { name: nameOf(cause), message, ...code }
+	return { name: nameOf(cause), message, ...codeOf(cause) }
 }
 
 /**
@@ -92,7 +101,7 @@ export function reviveOriginal(nodeId, { originalError, cause }) {
 		cause: cause && Object.assign(new Error(cause.message), cause),
 	})
 	if (revived.name !== originalError.name) revived.name = originalError.name
-	return revived
+	return Object.assign(revived, codeOf(originalError))
 }
 
 /**
