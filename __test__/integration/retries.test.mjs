@@ -213,6 +213,8 @@ test('row 25: retryMode queue without the table of timers: attempts follow each 
 	const logger = recorder()
 	const blueprints = { flaky: blueprint({ maxRetries: 2 }) }
 	await withWorker(documented, { logger, blueprints, registry }, { retryMode: 'queue' }, async (_place, adapter) => {
+		const atStart = logger.texts('warn').filter((text) => /_due" is missing.*CREATE TABLE/.test(text))
+		assert.equal(atStart.length, 1)
 		for (let run = 0; run < 2; run++) {
 			const { status } = await (await adapter.startRun('flaky')).result({ timeoutMs: 20_000 })
 			assert.equal(status, 'completed')

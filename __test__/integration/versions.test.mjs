@@ -176,6 +176,8 @@ describe('row 68: a run of another version', () => {
 		const documented = await cluster.place({ name: 'unversioned', schema: 'readme' })
 		const logger = recorder()
 		await withWorker(documented, { logger, blueprints: { pair: pair('2') }, registry }, {}, async (place) => {
+			const atStart = logger.texts('warn').filter((text) => /_due" is missing.*CREATE TABLE/.test(text))
+			assert.equal(atStart.length, 1)
 			const letters = await place.readDeadLetters()
 			const runId = await place.startRun(pair('2'), { blueprintVersion: '1' })
 			const letter = await letters.find(({ headers }) => headers['flowcraft-run'] === runId)

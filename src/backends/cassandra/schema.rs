@@ -151,7 +151,7 @@ pub(super) async fn inspect_timers(session: &SharedSession, timers: &TableName) 
     let found = columns(session, timers).await?;
     if found.is_empty() {
         return Ok(Err(format!(
-            "table \"{timers}\" is missing: nodes that sleep, and retries that survive a restart, fail without it. Create it with: {example}"
+            "table \"{timers}\" is missing: without it a node that sleeps fails, retries follow each other in the process, and a run of another version goes to the dead letters. Create it with: {example}"
         )));
     }
     let usable = NEEDED.iter().all(|name| found.iter().any(|column| column.name == *name));
