@@ -141,7 +141,8 @@ export type Consistency = 'ONE' | 'TWO' | 'THREE' | 'QUORUM' | 'ALL' | 'LOCAL_QU
  */
 export interface WorkerLimits {
 	/**
-	 * Node bodies that run at once. Default 256. With 1, jobs run one at a time, in the order of the topic.
+	 * Node bodies that run at once. Default 256. With 1, jobs run one at a time, in the order of the topic; `cancel` and other
+	 * commands do not wait for their turn.
 	 */
 	maxConcurrentJobs?: number
 	/** Node bodies of one run that run at once. Default 32. */

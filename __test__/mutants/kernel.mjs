@@ -29,6 +29,11 @@ export const KERNEL = [
 	},
 	{ name: 'forget-commands', guarantee: 'row 53', test: SCHEDULES },
 	{
+		name: 'commands-queue',
+		guarantee: 'row 55',
+		test: machine('serial_mode_gives_commands_to_the_run_in_work_and_to_runs_behind_it_at_once'),
+	},
+	{
 		name: 'foreign-overwrites',
 		guarantee: 'G1',
 		test: 'machine::merge_tests::a_foreign_write_is_merged_by_key_and_our_own_changes_win',

@@ -1,6 +1,7 @@
 /** What the engine promises where things fail or end, on the embedded backend: no server. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { test } from 'node:test'
 import { KafkaAdapter } from '../../src/js/index.js'
 import { memoryLogger } from '../contract/mocks.mjs'
@@ -160,4 +161,33 @@ test('G4: an outcome whose row could not be written is written again', async (t)
 	const { runId } = await adapter.startRun('single')
 	await completes(adapter, runId)
 	assert.ok(refused > 1)
+})
+
+test('row 55: with one job at a time, a cancel reaches the run that is at work and one behind it', async (t) => {
+	/** @type {string[]} */
+	const ran = []
+	/** @type {string[]} */
+	const aborted = []
+	const worker = workers(t, async ({ signal, dependencies }) => {
+		const run = dependencies.runtime.executionId
+		ran.push(run)
+		await once(signal, 'abort')
+		aborted.push(run)
+		return { output: 1 }
+	})
+	const [serial, client] = [worker({ maxConcurrentJobs: 1 }), worker()]
+	await serial.start()
+	const busy = await client.startRun('single')
+	await until('its node runs', () => ran.length === 1)
+	const behind = await client.startRun('single')
+	for (const run of [behind, busy]) {
+		await run.cancel('enough')
+		const { status, reason } = await run.result({ timeoutMs: 10_000 })
+		assert.deepEqual([status, reason], ['cancelled', 'enough'])
+	}
+	await until('the node heard of it', () => aborted.length === 1)
+	assert.deepEqual([ran, aborted], [[busy.runId], [busy.runId]])
+	const next = await client.startRun('single')
+	await until('the worker goes on', () => ran.includes(next.runId))
+	await next.cancel()
 })

@@ -52,6 +52,8 @@ mutants! {
     ClockGoesBack = "clock-goes-back",
     /// Commands that a run has not applied when it awaits are gone.
     ForgetCommands = "forget-commands",
+    /// Where one message is taken after the other, a command waits for its turn as well.
+    CommandsQueue = "commands-queue",
     /// What somebody else has written replaces changes of ours that are on their way.
     ForeignOverwrites = "foreign-overwrites",
     /// Timers of a step that joins another one's write are gone.

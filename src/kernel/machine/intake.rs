@@ -6,6 +6,7 @@ use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage, ToSession};
 use crate::kernel::error::{Code, FlowError};
 use crate::kernel::job::{self, Job};
 use crate::kernel::ledger::Received;
+use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::partition::home_partition;
 use crate::kernel::time::Moment;
 use crate::kernel::timestamps::WriteClock;
@@ -43,7 +44,8 @@ impl Machine {
             // Our own message of a visit that is in work: its holders complete it. Where starts are not local,
             // its arrival is what starts the visit.
             Received::New if self.config.local_starts && partition.holds.contains_key(&message.offset) => self.counters.own_duplicates += 1,
-            Received::New if self.config.serial => self.backlog.push_back(message),
+            // A command starts no node: it must not wait for one, least of all for the one that it is to end.
+            Received::New if self.config.serial && (!is_command(&message) || mutant(Mutant::CommandsQueue)) => self.backlog.push_back(message),
             Received::New => self.admit(message),
         }
         if self.config.serial {
@@ -299,6 +301,10 @@ impl Machine {
             self.actions.push(Action::Resume(partitions));
         }
     }
+}
+
+fn is_command(message: &RawMessage) -> bool {
+    message.value.as_deref().and_then(|value| job::decode(value).ok()).is_some_and(|job| job.command.is_some())
 }
 
 // Marks that a message asked for the visit; true when it may start by that.

@@ -806,6 +806,35 @@ fn serial_mode_keeps_a_command_of_the_run_that_it_closes() {
     assert_eq!(machine.take_commits(), [(0, 1)]);
 }
 
+// A cancel that waits for the node that it is to end does not end it: no command waits for its turn.
+#[test]
+fn serial_mode_gives_commands_to_the_run_in_work_and_to_runs_behind_it_at_once() {
+    let mut machine = Machine::new(Config { serial: true, local_starts: false, ..Config::default() }, 1);
+    let now = Now::default();
+    let job = |run: &str| OutboundJob { run: run.into(), blueprint: "bp".into(), node: "a".into(), ..OutboundJob::default() };
+    let cancel = |run: &str| OutboundJob { run: run.into(), command: Some(r#"{"id":"1","kind":"cancel"}"#.into()), ..OutboundJob::default() };
+    let message = |offset: i64, job: &OutboundJob| RawMessage { offset, value: Some(job::encode(job).into_bytes()), ..RawMessage::default() };
+    let loads = |actions: &[Action]| actions.iter().find_map(|action| if let Action::Load { handle, .. } = action { Some(*handle) } else { None });
+    let stored = || Ok(Some(StoredContext::document(Some(r#"{"blueprintId":"bp"}"#.into()), Some(0))));
+    machine.assign(0);
+    machine.activate(0, now);
+    machine.messages(vec![message(0, &job("first")), message(1, &job("second"))], now);
+    let first = loads(&machine.take_actions()).unwrap();
+    machine.loaded(first, stored(), now);
+    machine.opened(first, vec![(1, "a".into())]);
+    machine.take_actions();
+
+    machine.messages(vec![message(2, &cancel("first")), message(3, &cancel("second"))], now);
+    let actions = machine.take_actions();
+    let told = |action: &Action| matches!(action, Action::Tell(ToSession::Command { handle, .. }) if *handle == first);
+    assert!(actions.iter().any(told), "the run in work hears of it while its node runs");
+    let second = loads(&actions).unwrap();
+    machine.loaded(second, stored(), now);
+    machine.opened(second, vec![(1, "a".into())]);
+    let starts = |action: &Action| matches!(action, Action::Tell(ToSession::Start { visits, .. }) if !visits.is_empty());
+    assert!(!machine.take_actions().iter().any(starts), "a command starts no node beside the one that runs");
+}
+
 // After a restart of Kafka: the commits of a worker were refused in the rebalance that followed, and its partitions had nothing more to
 // commit.
 #[test]
