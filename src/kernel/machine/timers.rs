@@ -165,6 +165,34 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_without_timers_is_read_once_in_five_minutes() {
+        const PARTITIONS: i32 = 8;
+        let mut machine = Machine::new(Config { timers: true, ..Config::default() }, PARTITIONS);
+        let mut now = Now::default();
+        for partition in 0..PARTITIONS {
+            machine.assign(partition);
+            machine.activate(partition, now);
+        }
+        let (mut readings, mut others) = (0, 0);
+        for quarter in 1..=4 * 3_600 {
+            now.moment = Moment(std::time::Duration::from_millis(quarter * 250));
+            now.wall_micros += 250_000;
+            machine.tick(now);
+            for action in machine.take_actions() {
+                match action {
+                    Action::FindTimers { partition, epoch, until_ms, .. } => {
+                        readings += 1;
+                        machine.timers_found(partition, epoch, Vec::new(), until_ms);
+                    }
+                    Action::FindParked { partition, epoch } => machine.parked_found(partition, epoch, Vec::new()),
+                    _ => others += 1,
+                }
+            }
+        }
+        assert_eq!((readings, others), (PARTITIONS * 12, 0), "in an hour");
+    }
+
+    #[test]
     fn a_timer_made_while_its_hour_is_being_read_is_not_missed() {
         let mut machine = Machine::new(Config { timers: true, ..Config::default() }, 1);
         let now = Now { moment: Moment::default(), wall_micros: 1_000_000 };
