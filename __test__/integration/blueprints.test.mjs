@@ -5,6 +5,8 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { NullLogger } from 'flowcraft'
+import { KafkaAdapter } from '../../src/js/index.js'
 import { openCluster } from '../support/cluster.mjs'
 import { published, runInMemory } from '../support/oracle.mjs'
 import { comparable, withWorker } from './one-worker.mjs'
@@ -86,15 +88,15 @@ describe('rows that are about the wire and the row', () => {
 		edges: [{ source: 'a', target: 'b' }],
 	}
 
-	test('row 58: nodes are told the run id as executionId', async () => {
-		const registry = {
-			a: async ({ dependencies }) => ({ output: dependencies.runtime.executionId }),
-			b: async () => ({ output: 1 }),
-		}
-		await withWorker(home, { registry, blueprints: { pair: blueprint } }, {}, async (place) => {
-			const runId = await place.startRun(blueprint)
-			const { data } = await place.outcome(runId)
-			assert.equal(data.payload.context['_outputs.a'], runId)
+	test('rows 46, 58: nodes are told the run id as executionId, those of a subflow as well', async () => {
+		const tell = async (/** @type {any} */ { dependencies }) => ({ output: dependencies.runtime.executionId })
+		const parent = { id: 'parent', nodes: [{ id: 's', uses: 'subflow', params: { blueprintId: 'pair' } }], edges: [] }
+		const blueprints = { pair: blueprint, parent }
+		await withWorker(home, { registry: { a: tell, b: tell }, blueprints }, {}, async (place) => {
+			const [plain, nested] = [await place.startRun(blueprint), await place.startRun(parent)]
+			const rows = await place.outcomes([plain, nested])
+			assert.equal(rows.get(plain)?.data.payload.context['_outputs.a'], plain)
+			assert.equal(rows.get(nested)?.data.payload.context['_outputs.s'], nested)
 		})
 	})
 
@@ -119,6 +121,59 @@ describe('rows that are about the wire and the row', () => {
 			assert.equal(document.blueprintVersion, '2')
 		})
 	})
+
+	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
+		test(`row 69: every message of a run comes twice and a third time, its node runs once (${schedule})`, async () => {
+			/** @type {string[]} */
+			const ran = []
+			const say = (/** @type {string} */ id) => async () => (ran.push(id), { output: id, action: 'go' })
+			const ids = ['a', 'b', 'c', 'd']
+			const edges = [
+				{ source: 'a', target: 'b', action: 'go' },
+				{ source: 'a', target: 'c', action: 'go' },
+				{ source: 'a', target: 'never', action: 'stay' },
+				{ source: 'b', target: 'd' },
+				{ source: 'c', target: 'd' },
+			]
+			const nodes = [...ids, 'never'].map((id) => ({ id, uses: id }))
+			const routed = { id: 'routed', nodes, edges }
+			const registry = Object.fromEntries([...ids, 'never'].map((id) => [id, say(id)]))
+			/** Whoever overrides it sees each message that the worker sends, and sends it twice. */
+			class Twice extends KafkaAdapter {
+				/** @param {any} job @override */
+				async enqueueJob(job) {
+					await super.enqueueJob(job)
+					await super.enqueueJob(job)
+				}
+			}
+			const place = await home.sibling({ partitions: 3 })
+			const runtimeOptions = { logger: new NullLogger(), registry, blueprints: { routed } }
+			const adapter = new Twice(place.options({ schedule, runtimeOptions }))
+			await adapter.start()
+			try {
+				const job = (/** @type {string} */ nodeId) => ({ runId: 'twice', blueprintId: 'routed', nodeId })
+				await place.writeContext('twice', '{}')
+				await place.send([job('a'), job('a')])
+				const { status, text } = await place.outcome('twice')
+				assert.equal(status, 'completed')
+				// A message is held until what follows it has been sent.
+				await place.allCommitted()
+				const messages = await (await cluster.readTopic(place.topic)).caughtUp()
+				const sent = messages.map(({ value }) => JSON.parse(String(value)).nodeId)
+				assert.deepEqual(
+					sent.toSorted(),
+					ids.flatMap((id) => [id, id]),
+				)
+				// And when all is over.
+				await place.send(ids.map(job))
+				await place.allCommitted()
+				assert.deepEqual(ran.toSorted(), ids)
+				assert.equal((await place.statusRows(['twice']))[0].text, text)
+			} finally {
+				await adapter.stop()
+			}
+		})
+	}
 
 	test('row 69: a run whose start job comes three times runs once', async () => {
 		const ran = { a: 0, b: 0 }

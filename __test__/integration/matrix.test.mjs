@@ -79,6 +79,141 @@ test('row 40: a batch goes on in a worker that knows its function under another 
 	}
 })
 
+/** A class of the user's, and a serializer that knows it. */
+class Amount {
+	/** @param {number} cents */
+	constructor(cents) {
+		this.cents = cents
+	}
+}
+/** @type {Record<string, [is: (value: any) => boolean, to: (value: any) => any, from: (plain: any) => any]>} */
+const KINDS = {
+	date: [(value) => value instanceof Date, Number, (plain) => new Date(plain)],
+	map: [(value) => value instanceof Map, (value) => [...value], (plain) => new Map(plain)],
+	set: [(value) => value instanceof Set, (value) => [...value], (plain) => new Set(plain)],
+	bigint: [(value) => typeof value === 'bigint', String, BigInt],
+	amount: [(value) => value instanceof Amount, ({ cents }) => cents, (plain) => new Amount(plain)],
+}
+const serializer = {
+	serialize: (/** @type {any} */ data) =>
+		JSON.stringify(data, function (key, value) {
+			// What `toJSON` gave is too late.
+			const own = /** @type {any} */ (this)[key]
+			const kind = Object.entries(KINDS).find(([, [is]]) => is(own))
+			return kind ? { kind: kind[0], plain: kind[1][1](own) } : value
+		}),
+	deserialize: (/** @type {string} */ text) =>
+		JSON.parse(text, (_, value) => (value && value.kind in KINDS ? KINDS[value.kind][2](value.plain) : value)),
+}
+
+/**
+ * A run that begins in one worker and ends in the next: its node `held` ends in the second one only.
+ *
+ * @param {any} blueprint
+ * @param {Record<string, any>} registry
+ * @param {{ runtimeOptions?: Record<string, any>, initial?: Record<string, any>,
+ *   between?: (place: import('../support/cluster.mjs').Place, second: KafkaAdapter, runId: string) => Promise<void> }} [more] `between`:
+ *   while no worker is there; starts the second one
+ */
+async function handedOver(blueprint, registry, { runtimeOptions = {}, initial, between } = {}) {
+	const place = await home.sibling({ partitions: 1 })
+	let holding = 0
+	const worker = (/** @type {boolean} */ isFirst) => {
+		const held = async (/** @type {any} */ call) => {
+			holding++
+			if (isFirst) await new Promise(() => {})
+			return registry.held(call)
+		}
+		const options = { logger: new NullLogger(), ...runtimeOptions }
+		return new KafkaAdapter(
+			place.options({
+				leaseTtlMs: 2_000,
+				runtimeOptions: { ...options, registry: { ...registry, held }, blueprints: { [blueprint.id]: blueprint } },
+			}),
+		)
+	}
+	const first = worker(true)
+	await first.start()
+	const runId = await place.startRun(blueprint, initial)
+	await until('a node is held', () => holding === 1)
+	await first.stop({ deadlineMs: 100 })
+	const second = worker(false)
+	try {
+		await (between ? between(place, second, runId) : second.start())
+		return await place.outcome(runId)
+	} finally {
+		await second.stop()
+	}
+}
+
+/** @param {Record<string, any>} inputs of the node that two edges with transforms lead to @param {Record<string, any>} initial */
+async function handOverTransforms(inputs, initial) {
+	const blueprint = {
+		id: 'transformed',
+		nodes: [node('a'), node('b'), node('held', 'held', inputs)],
+		edges: [edge('a>held', { transform: 'input.x' }), edge('a>b'), edge('b>held', { transform: 'input.x' })],
+	}
+	const registry = {
+		a: async () => ({ output: { x: { x: 'from a' } } }),
+		b: async () => ({ output: { x: { x: 'from b' } } }),
+		held: async ({ input }) => ({ output: { got: input } }),
+	}
+	const expected = await runInMemory(blueprint, { registry }, initial)
+	const { data } = await handedOver(blueprint, registry, { initial })
+	assert.deepEqual(comparable(published(data, blueprint, initial)), comparable(expected))
+	return data.payload.context.held.got
+}
+
+test('row 19: the worker that takes a run over knows the transform that goes before explicit inputs', async () => {
+	assert.notEqual(await handOverTransforms({ inputs: 'given' }, { given: 'by reference' }), 'by reference')
+})
+
+test('row 20: the worker that takes a run over knows what two transforms have made of an input', async () => {
+	assert.ok(await handOverTransforms({}, {}))
+})
+
+test('row 36: the worker that takes a run over knows its dynamic nodes', async () => {
+	const blueprint = { id: 'dynamic', nodes: [node('a'), node('b')], edges: [edge('a>b')] }
+	const registry = {
+		a: async () => ({ output: 1, dynamicNodes: [node('x', 'held', { params: { says: 'x' } }), node('y', 'b')] }),
+		b: async () => ({ output: 'ran' }),
+		held: async ({ params }) => ({ output: params.says }),
+	}
+	const expected = await runInMemory(blueprint, { registry })
+	const { data } = await handedOver(blueprint, registry)
+	assert.deepEqual(comparable(published(data, blueprint)), comparable(expected))
+	assert.deepEqual([data.payload.context.x, data.payload.context.y], ['x', 'ran'])
+})
+
+test('row 62: with a serializer, values go to the next worker as what they are', async () => {
+	const blueprint = {
+		id: 'values',
+		nodes: [node('a'), node('held'), node('z')],
+		edges: [edge('a>held'), edge('held>z')],
+	}
+	const kinds = (/** @type {any[]} */ values) => values.map((value) => value.constructor.name)
+	const registry = {
+		a: async ({ context }) => {
+			await context.set('price', new Amount(7))
+			return { output: [new Date(0), new Map([[1, 2]]), new Set([3]), 4n, new Amount(5)] }
+		},
+		held: async ({ input, context }) => {
+			const price = await context.get('price')
+			const [date, map, set, big, amount] = input
+			const inside = [Number(date), map.get(1), set.has(3), big === 4n, amount.cents, price.cents]
+			return { output: { kinds: [...kinds(input), ...kinds([price])], inside, kept: map } }
+		},
+		z: async ({ input }) => ({ output: input.kept.get(1) }),
+	}
+	const { status, data } = await handedOver(blueprint, registry, { runtimeOptions: { serializer } })
+	assert.equal(status, 'completed')
+	const context = serializer.deserialize(data.payload.serializedContext)
+	assert.deepEqual(context.held.kinds, ['Date', 'Map', 'Set', 'BigInt', 'Amount', 'Amount'])
+	assert.deepEqual(context.held.inside, [0, 2, true, true, 5, 7])
+	assert.equal(context.z, 2)
+	assert.ok(context.price instanceof Amount)
+})
+
 test('row 43: a loop without end is ended after 10,000 waves, as in memory', { timeout: 120_000 }, async () => {
 	const any = { config: { joinStrategy: 'any' } }
 	const blueprint = {
@@ -132,6 +267,69 @@ test('rows 64, 76: options of a runtime with a container work, its orchestrator 
 	})
 })
 
+/** What a user gives a runtime beside nodes. @param {string[]} heard */
+const services = (heard) => ({
+	dependencies: { greeting: 'hello' },
+	serializer,
+	evaluator: {
+		evaluate: (/** @type {string} */ expression) => {
+			heard.push(expression)
+			return expression === 'yes'
+		},
+	},
+})
+const served = {
+	id: 'served',
+	nodes: [node('a'), node('b'), node('c', 'a')],
+	edges: [edge('a>b', { condition: 'yes' }), edge('a>c', { condition: 'no' })],
+}
+const servedNodes = {
+	a: async ({ dependencies }) => ({ output: new Set([dependencies.greeting]) }),
+	b: async ({ input }) => ({ output: input.has('hello') }),
+}
+
+/** @param {any} data @param {string[]} heard */
+function assertServed(data, heard) {
+	assert.equal(data.status, 'completed', JSON.stringify(data))
+	const context = serializer.deserialize(data.payload.serializedContext)
+	assert.deepEqual([[...context.a], context.b, 'c' in context], [['hello'], true, false])
+	assert.deepEqual(heard.toSorted(), ['no', 'yes'])
+}
+
+test('row 64: the dependencies, the evaluator and the serializer of the options are those of nodes and edges', async () => {
+	/** @type {string[]} */
+	const heard = []
+	const options = { registry: servedNodes, blueprints: { served }, ...services(heard) }
+	const container = createDefaultContainer(options)
+	const runtime = new FlowRuntime(container, options)
+	await withWorker(home, runtime.options, {}, async (place) => {
+		assertServed((await place.outcome(await place.startRun(served))).data, heard)
+	})
+})
+
+test('row 64: a subclass whose runtime comes from a container alone', async () => {
+	/** @type {string[]} */
+	const heard = []
+	class Contained extends KafkaAdapter {
+		/** @param {any} options */
+		constructor(options) {
+			super(options)
+			const container = createDefaultContainer({ registry: servedNodes, blueprints: { served }, ...services(heard) })
+			Reflect.set(this, 'runtime', new FlowRuntime(container))
+		}
+	}
+	const place = await home.sibling({ partitions: 1 })
+	const adapter = new Contained(
+		place.options({ runtimeOptions: { logger: new NullLogger(), registry: {}, blueprints: {} } }),
+	)
+	await adapter.start()
+	try {
+		assertServed((await place.outcome(await place.startRun(served))).data, heard)
+	} finally {
+		await adapter.stop()
+	}
+})
+
 test('row 67: a blueprint without nodes has no job, and starting it is refused', async () => {
 	const blueprint = { id: 'empty', nodes: [], edges: [] }
 	assert.equal((await runInMemory(blueprint, {})).status, 'completed')
@@ -177,6 +375,29 @@ test('row 71: reconcile nudges what is due, no branch that was not taken, nothin
 		await place.allCommitted()
 		assert.equal(never, 0)
 	})
+})
+
+test('row 71: of a run whose messages are lost, what its checkpoint has as due is sent, and no more', async () => {
+	const blueprint = {
+		id: 'interrupted',
+		nodes: [node('a'), node('held'), node('no', 'never'), node('z', 'a'), node('join', 'never')],
+		edges: [edge('a>held', { condition: 'result.output' }), edge('a>no', { condition: 'missing' }), edge('held>z')],
+	}
+	blueprint.edges.push(edge('no>join'), edge('z>join'))
+	/** @type {string[]} */
+	const ran = []
+	const say = (/** @type {string} */ id) => async () => (ran.push(id), { output: 1 })
+	const registry = { a: say('a'), held: say('held'), never: say('never') }
+	const { status } = await handedOver(blueprint, registry, {
+		between: async (place, second, runId) => {
+			await cluster.members(place.group, 0)
+			await place.commit((await place.positions()).map(({ end }) => end))
+			await second.start()
+			assert.deepEqual(await second.reconcile(runId), new Set(['held']))
+		},
+	})
+	assert.equal(status, 'completed')
+	assert.deepEqual(ran, ['a', 'held', 'a'])
 })
 
 test('row 72: nodes that outlive the session timeout, also by blocking the thread, run once', async () => {

@@ -72,8 +72,13 @@ export function bodies(trace) {
 				input.mutated = true
 				return { output: 'done' }
 			},
-			date: ({ params }) => ({ output: params.make ? new Date(0) : undefined }),
-			isDate: ({ input }) => ({ output: input instanceof Date }),
+			has: async ({ context, params }) => ({ output: await context.has(params.key) }),
+			stamp: async ({ context, params }) => {
+				await context.set('order', [...((await context.get('order')) ?? []), params.id])
+				return { output: params.id }
+			},
+			live: () => ({ output: [new Date(0), new Map([[1, 2]]), new Set([3]), new Amount(4)] }),
+			kinds: ({ input }) => ({ output: input.map((/** @type {any} */ value) => value.constructor.name) }),
 			emit: ({ params }) => ({
 				output: 'emitted',
 				dynamicNodes: params.nodes.map((/** @type {string} */ id) => node(id, 'value', { output: `${id} ran` })),
@@ -86,6 +91,14 @@ export function bodies(trace) {
 		}).map(([name, body]) => [name, traced(body)]),
 	)
 	return { ...functions, phases: Phases }
+}
+
+/** A class of the user's. */
+class Amount {
+	/** @param {number} cents */
+	constructor(cents) {
+		this.cents = cents
+	}
 }
 
 /** @param {string} id @param {string} uses @param {Record<string, any>} [params] @param {Record<string, any>} [more] */
@@ -132,11 +145,12 @@ const LINES = [
 		row: '3',
 		name: 'an undefined output completes a node, a terminal one too',
 		blueprint: {
-			nodes: [value('a', undefined), node('b', 'echo'), node('c', 'nothing')],
+			nodes: [value('a', undefined), node('b', 'has', { key: '_outputs.a' }), node('c', 'nothing')],
 			edges: [edge('a > b'), edge('b > c')],
 		},
 		status: 'completed',
 		ran: ['a', 'b', 'c'],
+		also: (context) => context['_outputs.b'] === true,
 	},
 	{
 		row: '4',
@@ -158,6 +172,23 @@ const LINES = [
 		},
 		status: 'completed',
 		ran: ['a', 'b', 'c', 'd', 'e', 'z'],
+	},
+	{
+		row: '5 (barrier)',
+		name: 'what follows a fast branch waits for the slow one of the same wave',
+		schedule: 'wave',
+		blueprint: {
+			nodes: [
+				value('a'),
+				node('b', 'stamp', { turns: 6 }),
+				node('c', 'stamp', { turns: 1 }),
+				node('d', 'stamp', { turns: 4 }),
+				node('e', 'stamp', { turns: 1 }),
+			],
+			edges: [edge('a > b'), edge('a > c'), edge('b > d'), edge('c > e')],
+		},
+		status: 'completed',
+		also: (context) => JSON.stringify(context.order) === '["c","b","e","d"]',
 	},
 	{
 		row: '6',
@@ -315,7 +346,7 @@ const LINES = [
 	},
 	{
 		row: '19',
-		name: 'a transform goes before explicit inputs, in this run and in no other',
+		name: 'a transform goes before explicit inputs',
 		blueprint: {
 			nodes: [value('a', { x: 'transformed' }), node('b', 'echo', {}, { inputs: 'given' })],
 			edges: [edge('a > b', { transform: 'input.x' })],
@@ -613,7 +644,11 @@ const BUILT_IN = [
 		blueprint: {
 			nodes: [
 				{ id: 's', uses: 'subflow', params: { blueprintId: 'batched', outputs: { doubled: 'doubled' } } },
-				{ id: 't', uses: 'subflow', params: { blueprintId: 'looped' } },
+				{
+					id: 't',
+					uses: 'subflow',
+					params: { blueprintId: 'looped', inputs: { count: 'count' }, outputs: { rounds: 'count' } },
+				},
 				{ id: 'u', uses: 'subflow', params: { blueprintId: 'fallen' } },
 				node('join', 'echo', {}, { inputs: { doubled: 'doubled', t: 't', u: 'u' } }),
 			],
@@ -628,8 +663,9 @@ const BUILT_IN = [
 				edges: [edge('a > b')],
 			},
 		},
+		initial: { count: 0 },
 		status: 'completed',
-		also: (context) => JSON.stringify(context.doubled) === '[2,4,6]',
+		also: (context) => JSON.stringify([context.doubled, context.rounds]) === '[[2,4,6],2]',
 	},
 	{
 		row: '49',
@@ -713,6 +749,71 @@ const NODES = [
 		also: (context) => context['_outputs.b'] === 'answered' && context['outer.a'] < context['inner.a'],
 	},
 	{
+		row: '56 (after)',
+		name: 'an afterNode that throws fails its node',
+		middleware: [
+			{
+				afterNode: (/** @type {any} */ _context, /** @type {string} */ id) => {
+					if (id === 'b') throw new Error('after broke')
+				},
+			},
+		],
+		blueprint: { nodes: [value('a'), value('b'), value('c')], edges: [edge('a > b'), edge('b > c')] },
+		status: 'failed',
+		ran: ['a', 'b'],
+	},
+	{
+		row: '56 (around)',
+		name: 'an aroundNode that swallows a failure changes nothing: the fallback runs',
+		middleware: [
+			{
+				aroundNode: async (
+					/** @type {any} */ _context,
+					/** @type {string} */ _id,
+					/** @type {() => Promise<any>} */ next,
+				) => {
+					try {
+						return await next()
+					} catch {
+						return { output: 'swallowed' }
+					}
+				},
+			},
+		],
+		blueprint: {
+			nodes: [
+				value('a'),
+				node('b', 'fail', {}, { config: { fallback: 'f' } }),
+				value('f', 'instead'),
+				node('c', 'echo'),
+			],
+			edges: [edge('a > b'), edge('b > c')],
+		},
+		status: 'completed',
+		ran: ['a', 'b', 'f', 'c'],
+	},
+	{
+		row: '56 (instead)',
+		name: 'an aroundNode that does not call next gives the result, action included, and no other hook is asked',
+		middleware: [
+			{
+				aroundNode: async (
+					/** @type {any} */ _context,
+					/** @type {string} */ id,
+					/** @type {() => Promise<any>} */ next,
+				) => (id === 'a' ? { output: 'given', action: 'left' } : next()),
+				beforeNode: (/** @type {any} */ context, /** @type {string} */ id) => context.set(`before.${id}`, true),
+				afterNode: (/** @type {any} */ context, /** @type {string} */ id) => context.set(`after.${id}`, true),
+			},
+		],
+		blueprint: {
+			nodes: [value('a'), node('left', 'echo'), node('right', 'echo')],
+			edges: [edge('a > left', { action: 'left' }), edge('a > right', { action: 'right' })],
+		},
+		status: 'completed',
+		ran: ['left'],
+	},
+	{
 		row: '57',
 		name: 'class nodes: prep, exec, post, fallback and recover',
 		blueprint: {
@@ -781,10 +882,10 @@ const VALUES = [
 	},
 	{
 		row: '62',
-		name: 'a Date arrives as a Date',
-		blueprint: { nodes: [node('a', 'date', { make: true }), node('b', 'isDate')], edges: [edge('a > b')] },
+		name: 'a Date, a Map, a Set and an instance of a class arrive as what they are',
+		blueprint: { nodes: [node('a', 'live'), node('b', 'kinds')], edges: [edge('a > b')] },
 		status: 'completed',
-		also: (context) => context['_outputs.b'] === true,
+		also: (context) => context['_outputs.b'].join() === 'Date,Map,Set,Amount',
 	},
 	{
 		row: '63',

@@ -92,7 +92,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	#host() {
 		return {
 			settings: this.#settings,
-			runtime: this.runtime,
+			runtime: () => this.runtime,
 			adapterBus: this.eventBus,
 			logger: () => this.logger,
 			store: () => this.store,

@@ -18,7 +18,7 @@ import { Worker } from './worker.js'
  * What the life cycle needs of its adapter. Functions where users and tests replace members at any time.
  * @typedef {object} Host
  * @property {import('./options.js').Settings} settings
- * @property {import('flowcraft').FlowRuntime<any, any>} runtime
+ * @property {() => import('flowcraft').FlowRuntime<any, any>} runtime
  * @property {import('flowcraft').IEventBus | undefined} adapterBus
  * @property {() => import('flowcraft').ILogger} logger
  * @property {() => import('flowcraft').ICoordinationStore} store
@@ -164,7 +164,7 @@ export class LifeCycle {
 			holdsProcess: this.#consumes || host.overrides().processJobs,
 			onState: (state, detail) => this.#follow(worker, state, detail),
 			sessions: {
-				runtime: host.runtime,
+				runtime: host.runtime(),
 				options: {
 					// One at a time means in topic order; an overridden handleJob sees every job before it starts.
 					localStarts: config.handle === 'native' && host.settings.limits.maxConcurrentJobs !== 1,
