@@ -1,5 +1,6 @@
-/** What a worker looks after when it is the one of its group to do so: stalled runs. */
+/** What a worker looks after when it is the one of its group to do so: stalled runs, and runs that ended long ago. */
 import { createKafkaReconciler } from '../reconciler.js'
+import { sweepRuns } from '../retention/sweep-runs.js'
 import { Caretaker } from './caretaker.js'
 
 /** Rows of open runs are touched every 30 s (`touch_every` in src/kernel/machine): whoever stands this long is in no worker's hands. */
@@ -17,9 +18,10 @@ const AT_ONCE = 4
  */
 
 /** @param {DutyHost} host */
-const placeOf = ({ settings: { cassandra, keyspace, statusTable } }) => ({
+const placeOf = ({ settings: { cassandra, keyspace, contextTable, statusTable } }) => ({
 	cassandraClient: /** @type {any} */ (cassandra),
 	keyspace,
+	contextTableName: contextTable,
 	statusTableName: statusTable,
 })
 
@@ -38,8 +40,25 @@ const stalledRuns = (host) => {
 	}
 }
 
+/** @param {DutyHost} host @returns {Work | undefined} */
+const endedRuns = (host) => {
+	const { retentionSeconds, sweepEverySeconds: everySeconds } = host.settings
+	if (retentionSeconds === undefined) return undefined
+	return {
+		everySeconds,
+		failure: 'Runs that ended long ago could not be deleted',
+		work: async (signal) => {
+			const { deleted, failed, failures } = await sweepRuns({ ...placeOf(host), retentionSeconds, signal })
+			const what = `runs that ended more than ${retentionSeconds} s ago`
+			if (deleted > 0) host.logger().info(`[KafkaAdapter] Deleted ${deleted} ${what}`)
+			if (failed > 0)
+				host.logger().error(`[KafkaAdapter] ${failed} ${what} could not be deleted, the first: ${failures[0].message}`)
+		},
+	}
+}
+
 /** @param {DutyHost} host @returns {Caretaker[]} */
 export const caretakersOf = (host) =>
-	[stalledRuns(host)]
+	[stalledRuns(host), endedRuns(host)]
 		.filter((work) => work !== undefined)
 		.map((work) => new Caretaker({ ...work, partitions: host.partitions, logger: host.logger }))
