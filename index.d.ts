@@ -280,6 +280,21 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	 */
 	reconcileEverySeconds?: number
 	/**
+	 * Seconds for which the rows of a run are kept after it has ended (`completed`, `failed`, `cancelled`); then one worker of the group, the one
+	 * that has the first partition, deletes them as {@link sweepRuns} does, 200 in a second at most. Runs that wait, rest or are parked are never deleted.
+	 * Default: nothing is ever deleted.
+	 *
+	 * Job messages that are older, of a run of which nothing is stored (or what a deletion left that was cut off), go to the dead letters
+	 * with `ERR_RUN_EXPIRED` instead of starting it anew. Keep it longer than the topic keeps its messages: `start()` asks, and warns.
+	 * Give it to all workers of a group. A worker that gets its jobs through a kafkajs object of the user does neither.
+	 *
+	 * Errors: `ERR_OPTION`, also from `start()` where status rows expire (`ttlSeconds`) before a sweep finds them; `ERR_SCHEMA_MISSING` from
+	 * `start()` where the status table lacks `status` or `updated_at`. A sweep that fails is logged.
+	 */
+	retentionSeconds?: number
+	/** Seconds between two such sweeps, the first one as long after the start. Default 3600. */
+	sweepEverySeconds?: number
+	/**
 	 * Makes `registerWebhookEndpoint` and `handleWebhook` work. Without it the former rejects, as in the JavaScript package.
 	 */
 	webhooks?: WebhookOptions
@@ -818,3 +833,43 @@ export interface MigrationReport {
  * @throws `ERR_OPTION`, `ERR_UNSUPPORTED`, `ERR_SCHEMA_MISSING`, `ERR_CASSANDRA`, `ERR_CASSANDRA_UNREACHABLE`
  */
 export declare function migrateContexts(options: MigrationOptions): Promise<MigrationReport>
+
+export interface SweepOptions extends SchemaTables {
+	/** Seconds for which runs are kept after they have ended. */
+	retentionSeconds: number
+	/** Runs deleted in a second, at most. Default 200; may be `Infinity`. Status rows are looked at 25 times as fast, at most. */
+	runsPerSecond?: number
+	/** Runs at once. Default 4. */
+	concurrency?: number
+	/** No further run is begun once it is aborted. */
+	signal?: AbortSignal
+	/** Called after each run that had ended long enough ago, with the report so far. */
+	onProgress?: (report: SweepReport) => void
+}
+
+export interface SweepReport {
+	/** Status rows looked at. */
+	rows: number
+	/** Runs deleted. */
+	deleted: number
+	/** Runs that ended long enough ago, and were written to since: they stay as they are. */
+	kept: number
+	/** Runs that somebody else has deleted meanwhile. */
+	gone: number
+	/** Runs that could not be deleted. */
+	failed: number
+	/** The first hundred of them. */
+	failures: { runId: string; code: string; message: string }[]
+	/** Whether all status rows were looked at. */
+	finished: boolean
+}
+
+/**
+ * Deletes the rows of runs that ended (`completed`, `failed`, `cancelled`) longer than `retentionSeconds` ago: the context, in either layout, and
+ * then the status row. Everything is deleted with the write time of that status, and not at all where the context is newer: what was
+ * written since stays, so that it may run beside workers, be killed and be called again. Reads all pages of the status table.
+ *
+ * @throws `ERR_OPTION` (also where status rows expire before that), `ERR_UNSUPPORTED`, `ERR_SCHEMA_MISSING` (also for a column that the status
+ *   table needs), `ERR_SCHEMA_UNKNOWN`, `ERR_CASSANDRA`, `ERR_CASSANDRA_UNREACHABLE`
+ */
+export declare function sweepRuns(options: SweepOptions): Promise<SweepReport>

@@ -30,6 +30,8 @@ const WHOLE = [
 	['revokeGraceMs', 5000],
 	['maxStallMs', 60000],
 	['poisonOpenings', 5],
+	['retentionSeconds', 'to keep runs for ever'],
+	['sweepEverySeconds', 3600],
 ]
 
 /** @param {string} input @param {Record<string, unknown>} options @param {string} message @returns {OptionCase} */
@@ -302,6 +304,11 @@ export const OPTIONS = [
 	),
 	option('`keyspace: 7`', { keyspace: 7 }, `options.keyspace: a number is not a CQL identifier. ${NAME}`),
 	option(
+		'`retentionSeconds`, and a `cassandraClient` that is driven through its own methods',
+		{ cassandraClient: { execute: async () => ({ rows: [] }) }, retentionSeconds: 60 },
+		'options.retentionSeconds: ended runs cannot be deleted through JavaScript. Give a client whose settings can be read, or plain settings, or leave it out',
+	),
+	option(
 		'`contextTableName: undefined`',
 		{ contextTableName: undefined },
 		'options.contextTableName: missing. Give the name of the table',
@@ -489,6 +496,49 @@ export const STARTS = [
 					await cassandra.execute(`DROP TABLE ${place.keyspace}.${table}`)
 					await create(message)
 				},
+			}
+		},
+	},
+	{
+		input: '`retentionSeconds`, and the status table has no column `status`',
+		code: 'ERR_SCHEMA_MISSING',
+		message:
+			'column "status" of table "<ks.table>", without which ended runs cannot be found (retentionSeconds), is missing. Create it with: ALTER TABLE <ks.table> ADD status text',
+		cure: 'the statement of the message is run',
+		prepare: async (place) => {
+			const statusTableName = `nostatus_${place.topic.replaceAll('-', '_')}`
+			const { cassandra } = place.cluster
+			const columns = 'run_id text PRIMARY KEY, status_data text, updated_at timestamp'
+			await cassandra.execute(`CREATE TABLE ${place.keyspace}.${statusTableName} (${columns})`)
+			const cure = async (/** @type {string} */ message) => {
+				const [statement] = /** @type {RegExpMatchArray} */ (message.match(/ALTER TABLE .*$/))
+				await cassandra.execute(statement)
+			}
+			return { options: { statusTableName, retentionSeconds: 60 }, cure }
+		},
+	},
+	{
+		input: '`retentionSeconds: 3600`, and status rows expire after as long',
+		code: 'ERR_OPTION',
+		message:
+			'options.retentionSeconds: status rows expire after 3600 s in table "<ks.table>", before their runs are looked for, whose contexts would then stay for ever. Call ensureSchema with ttlSeconds 0, or more than 7200',
+		cure: '`ensureSchema({ ttlSeconds: 0 })`',
+		prepare: async (place) => {
+			const statusTableName = `brief_${place.topic.replaceAll('-', '_')}`
+			const { cassandra, where } = place.cluster
+			const { keyspace, contexts: contextTableName } = place
+			const { contactPoints, localDataCenter } = where
+			const tables = {
+				cassandraClient: { contactPoints, localDataCenter },
+				keyspace,
+				contextTableName,
+				statusTableName,
+			}
+			const { ensureSchema } = await import('../../src/js/index.js')
+			await ensureSchema({ ...tables, ttlSeconds: 3600 })
+			return {
+				options: { statusTableName, retentionSeconds: 3600 },
+				cure: async () => void (await ensureSchema({ ...tables, ttlSeconds: 0 })),
 			}
 		},
 	},

@@ -46,6 +46,21 @@ export const KERNEL = [
 		test: 'machine::openings::tests::a_run_that_was_opened_too_often_fails_and_is_buried',
 	},
 	{
+		name: 'start-deleted',
+		guarantee: 'G1',
+		test: 'machine::expiry::tests::an_old_message_of_a_run_that_is_gone_goes_to_the_dead_letters_and_completes',
+	},
+	{
+		name: 'young-at-home',
+		guarantee: 'G1',
+		test: 'machine::expiry::tests::a_message_that_moves_home_keeps_its_age',
+	},
+	{
+		name: 'delete-what-goes-on',
+		guarantee: 'G4',
+		test: 'retention::tests::a_run_is_deleted_whole_or_not_at_all',
+	},
+	{
 		name: 'take-held-lease',
 		guarantee: 'G8',
 		test: 'lease::tests::a_lease_is_free_once_given_back_or_over_and_not_while_somebody_renews_it',

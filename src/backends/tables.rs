@@ -40,6 +40,28 @@ pub enum CopyState {
     Stale,
 }
 
+/// One page of runs that have ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedPage {
+    /// Run ids.
+    pub runs: Vec<String>,
+    /// Status rows that were looked at.
+    pub rows: usize,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<String>,
+}
+
+/// What became of a run that had ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// Its rows are deleted.
+    Deleted,
+    /// Somebody has written to it since: it stays as it is.
+    Kept,
+    /// It has no status row any more.
+    Gone,
+}
+
 /// A status row as a client sees it. Columns that the table lacks are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusSeen {
@@ -97,6 +119,12 @@ pub trait Tables: Send + Sync + 'static {
     }
     /// All runs of a context table that keeps documents.
     async fn context_page(&self, table: &str, page: Option<&str>) -> Result<RunPage, FlowError>;
+    /// Whether ended runs can be deleted by these tables when they are older than that.
+    async fn check_sweep(&self, contexts: &str, statuses: &str, retention_seconds: u64) -> Result<(), FlowError>;
+    /// Runs that ended before `before_ms` (milliseconds since the epoch), by their status rows.
+    async fn ended_page(&self, statuses: &str, before_ms: i64, page: Option<&str>) -> Result<EndedPage, FlowError>;
+    /// Deletes the context of a run that ended before, and then its status row, unless something was written since.
+    async fn sweep_run(&self, contexts: &str, statuses: &str, run: &str, before_ms: i64) -> Result<Swept, FlowError>;
     /// Copies a run from a table that keeps documents to one that has a row per key.
     async fn copy_run(&self, from: &str, to: &str, run: &str, mode: CopyMode) -> Result<CopyState, FlowError>;
 }

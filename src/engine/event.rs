@@ -24,6 +24,7 @@ pub(super) enum Event {
     BacklogSeen(i32, u64, Option<i64>),
     Examined(u32, u32),
     Loaded(u32, Result<Option<StoredContext>, FlowError>),
+    StatusFound(u32, Result<Option<String>, FlowError>),
     Written(u32, Result<(), FlowError>),
     Foreign(u32, Option<StoredContext>),
     Looked(u32, Option<StoredContext>),

@@ -87,6 +87,14 @@ impl Io {
         });
     }
 
+    pub(super) fn find_status(&self, handle: u32, run: String) {
+        let io = self.clone();
+        tokio::spawn(async move {
+            let result = io.persist("status store", || io.ports.statuses.status(&run)).await;
+            io.report(Event::StatusFound(handle, result));
+        });
+    }
+
     pub(super) fn look_at_topic(&self) {
         let io = self.clone();
         tokio::spawn(async move {

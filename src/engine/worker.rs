@@ -104,6 +104,13 @@ pub async fn start(ports: Ports, settings: Settings, on_engine: impl FnOnce(&Eng
     set_state(&ports, &board, Lifecycle::Starting, "");
     let limit = &settings.start_limit;
     let facts = limit.wait(ports.host.as_ref(), "reaching Kafka", |_| ports.source.prepare()).await?;
+    if let Some(retention) = settings.machine.retention {
+        // Of the limit it takes what Kafka has left of it; nothing depends on the answer.
+        let asked = tokio::time::timeout(limit.patience(), ports.source.keeps_beyond(retention)).await;
+        if let Ok(Some(warning)) = asked {
+            ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] {warning}"));
+        }
+    }
     if let Some(coordination) = &ports.coordination {
         limit.wait(ports.host.as_ref(), "reaching the coordination store", |_| coordination.get("flowcraft:ping")).await?;
     }
@@ -284,6 +291,7 @@ impl Worker {
                 }
             }
             Event::Loaded(handle, result) => self.machine.loaded(handle, result, now),
+            Event::StatusFound(handle, result) => self.machine.status_found(handle, result, now),
             Event::Written(handle, result) => self.machine.written(handle, result, now),
             Event::Foreign(handle, stored) => self.machine.foreign(handle, stored, now),
             Event::Looked(handle, theirs) => self.machine.looked(handle, theirs, now),
@@ -525,6 +533,7 @@ impl Worker {
         match action {
             Action::Tell(event) => tells.push(event),
             Action::Load { handle, run } => self.io.load(handle, run),
+            Action::FindStatus { handle, run } => self.io.find_status(handle, run),
             Action::Examine { handle, run } => self.io.examine(handle, run),
             Action::LoadCounted { handle, run } => self.io.load_counted(handle, run),
             Action::Absolve { run } => self.io.absolve(run),

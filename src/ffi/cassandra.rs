@@ -12,10 +12,12 @@ use super::changes::pairs;
 use super::outcome::Outcome;
 use super::runtime::promise;
 use crate::backends::cassandra::{CassandraSettings, StandaloneTables, schema_statements};
+use crate::backends::clock::wall_micros;
 use crate::backends::embedded::Cluster;
 use crate::backends::schema_plan::SchemaPlan;
-use crate::backends::tables::{CopyMode, CopyState, Tables};
+use crate::backends::tables::{CopyMode, CopyState, Swept, Tables};
 use crate::kernel::error::FlowError;
+use crate::kernel::retention::ended_before_ms;
 
 type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
 
@@ -45,6 +47,17 @@ fn read_plan(json: &str) -> Result<SchemaPlan, FlowError> {
 pub struct RunIds {
     /// Run ids.
     pub runs: Vec<String>,
+    /// Mark of the next page, `null` after the last.
+    pub next: Option<String>,
+}
+
+/// One page of runs that have ended.
+#[napi(object, use_nullable = true)]
+pub struct EndedRuns {
+    /// Run ids.
+    pub runs: Vec<String>,
+    /// Status rows that were looked at.
+    pub rows: u32,
     /// Mark of the next page, `null` after the last.
     pub next: Option<String>,
 }
@@ -225,6 +238,44 @@ impl NativeCassandra {
         promise(env, async move {
             let page = tables?.context_page(&table, page.as_deref()).await?;
             Ok(RunIds { runs: page.runs, next: page.next })
+        })
+    }
+
+    /// Whether ended runs can be deleted by these tables when they are older than that; answers the time before which they must have
+    /// ended, milliseconds since the epoch.
+    #[napi]
+    pub fn check_sweep<'env>(&self, env: &'env Env, contexts: String, statuses: String, retention_seconds: f64) -> napi::Result<Promised<'env, f64>> {
+        let tables = self.tables();
+        let seconds = u64::try_from(whole_ms(retention_seconds)).unwrap_or(u64::MAX);
+        // Exact for the next 280,000 years.
+        #[allow(clippy::cast_precision_loss)]
+        promise(env, async move {
+            tables?.check_sweep(&contexts, &statuses, seconds).await?;
+            Ok(ended_before_ms(wall_micros(), seconds) as f64)
+        })
+    }
+
+    /// Runs that ended before `before_ms` (milliseconds since the epoch).
+    #[napi]
+    pub fn ended_page<'env>(&self, env: &'env Env, statuses: String, before_ms: f64, page: Option<String>) -> napi::Result<Promised<'env, EndedRuns>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let page = tables?.ended_page(&statuses, whole_ms(before_ms), page.as_deref()).await?;
+            Ok(EndedRuns { runs: page.runs, rows: u32::try_from(page.rows).unwrap_or(u32::MAX), next: page.next })
+        })
+    }
+
+    /// Deletes a run that ended before `before_ms`, unless it was written to since; answers `deleted`, `kept` or `gone`.
+    #[napi]
+    pub fn sweep_run<'env>(&self, env: &'env Env, contexts: String, statuses: String, run_id: String, before_ms: f64) -> napi::Result<Promised<'env, String>> {
+        let tables = self.tables();
+        promise(env, async move {
+            let swept = match tables?.sweep_run(&contexts, &statuses, &run_id, whole_ms(before_ms)).await? {
+                Swept::Deleted => "deleted",
+                Swept::Kept => "kept",
+                Swept::Gone => "gone",
+            };
+            Ok(swept.to_owned())
         })
     }
 

@@ -43,6 +43,10 @@ pub struct WorkerConfig {
     pub max_stall_ms: Option<u64>,
     /// Absent: runs are never taken for the death of their owners.
     pub poison_openings: Option<u32>,
+    /// Seconds for which rows of ended runs are kept; absent for ever, and where the worker takes no jobs from the topic.
+    pub retention_seconds: Option<u64>,
+    /// Seconds between two sweeps; with the other one.
+    pub sweep_every_seconds: Option<u64>,
     /// Of the embedded backend: the worker dies with this call of its ports.
     pub crash_after_calls: Option<u64>,
 }
@@ -106,6 +110,12 @@ pub struct Limits {
 }
 
 impl WorkerConfig {
+    /// How old the status rows of ended runs become before a sweep finds them: those that were not old enough for one are found by the next.
+    pub fn oldest_status(&self) -> Option<Duration> {
+        let seconds = self.retention_seconds?.saturating_add(self.sweep_every_seconds.unwrap_or(0));
+        Some(Duration::from_secs(seconds))
+    }
+
     /// The engine's settings. The start's limit begins here.
     pub fn settings(&self) -> Settings {
         let serial = self.limits.max_concurrent_jobs == Some(1);
@@ -126,6 +136,7 @@ impl WorkerConfig {
                 // Without local starts a node has nothing but its message to start it.
                 send_successors: self.dispatch == Dispatch::Topic || self.enqueue == Way::Js || !local_starts,
                 refresh_after: self.refresh_after_ms.map_or(defaults.refresh_after, Duration::from_millis),
+                retention: self.retention_seconds.map(Duration::from_secs),
                 poison_openings: self.poison_openings.filter(|_| !matches!(self.coordination, CoordinationConfig::None)),
                 ..defaults
             },

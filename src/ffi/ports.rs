@@ -33,6 +33,7 @@ pub async fn connect(config: &WorkerConfig, bridge: &Arc<Bridge>, limit: &StartL
     let cassandra = "reaching Cassandra";
     let contexts = limit.wait(port.as_ref(), cassandra, |patience| contexts(config, bridge, patience)).await?;
     let statuses = limit.wait(port.as_ref(), cassandra, |patience| statuses(config, bridge, patience)).await?;
+    limit.wait(port.as_ref(), cassandra, |patience| retention(config, patience)).await?;
     let timers = limit.wait(port.as_ref(), cassandra, |patience| timers(config, patience)).await?;
     let leases = limit.wait(port.as_ref(), cassandra, |patience| leases(config, patience)).await?;
     let coordination = limit.wait(port.as_ref(), "reaching the coordination store", |patience| coordination(config, bridge, patience)).await?;
@@ -141,6 +142,14 @@ async fn statuses(config: &WorkerConfig, bridge: &Arc<Bridge>, patience: Duratio
         }
         TableConfig::Embedded { name, table, .. } => Cluster::named(name).statuses(table),
     })
+}
+
+async fn retention(config: &WorkerConfig, patience: Duration) -> Result<(), FlowError> {
+    match (&config.timers, config.oldest_status()) {
+        // They stand beside the status table, whoever writes that.
+        (TableConfig::Native { settings, keyspace, table }, Some(oldest)) => cassandra::check_retention(settings, keyspace, table, oldest, patience).await,
+        _ => Ok(()),
+    }
 }
 
 async fn timers(config: &WorkerConfig, patience: Duration) -> Result<Result<Arc<dyn TimerStore>, String>, FlowError> {

@@ -4,7 +4,7 @@
 import { BaseDistributedAdapter } from 'flowcraft'
 import { CassandraContext, asEngine } from './cassandra-context.js'
 import { optionError } from './errors.js'
-import { Caretaker } from './adapter/caretaker.js'
+import { caretakersOf } from './adapter/duties.js'
 import { isBareJob } from './adapter/job-message.js'
 import { LifeCycle } from './adapter/life-cycle.js'
 import { checkClients, isKafkaLike } from './bridge/native-config.js'
@@ -64,8 +64,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	#life
 	/** @type {(() => import('./webhooks/webhooks.js').WebhookHost) | undefined} */
 	#webhooks
-	/** @type {Caretaker | undefined} */
-	#caretaker
+	#caretakers
 
 	/** @param {KafkaAdapterOptions} options */
 	constructor(options) {
@@ -84,7 +83,12 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 		this.isRunning = false
 		this.#webhooks = this.#webhookHost(settings.webhooks)
 		this.#life = new LifeCycle(this.#host())
-		this.#caretaker = this.#newCaretaker()
+		this.#caretakers = caretakersOf({
+			settings,
+			partitions: () => /** @type {{ partitions?: number[] }} */ (this.health()).partitions ?? [],
+			logger: () => this.logger,
+			reconcile: (runId) => this.reconcile(runId),
+		})
 		checkClients({ settings, overrides: this.#overrides(), consumes: true, handledByUser: false })
 	}
 
@@ -106,18 +110,6 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			waitsForWebhooks: () => this.#hasOwnWebhooks,
 			isRunning: (value = this.isRunning) => (this.isRunning = value),
 		}
-	}
-
-	#newCaretaker() {
-		const { reconcileEverySeconds: everySeconds, cassandra: cassandraClient } = this.#settings
-		if (everySeconds === undefined) return undefined
-		const { keyspace, statusTableName } = this
-		return new Caretaker({
-			everySeconds,
-			partitions: () => /** @type {{ partitions?: number[] }} */ (this.health()).partitions ?? [],
-			logger: () => this.logger,
-			place: { adapter: { reconcile: (runId) => this.reconcile(runId) }, cassandraClient, keyspace, statusTableName },
-		})
 	}
 
 	/** @returns {import('./bridge/js-source.js').Ends} */
@@ -207,7 +199,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	 * @returns {Promise<void>}
 	 */
 	processJobs(handler) {
-		this.#caretaker?.start()
+		for (const caretaker of this.#caretakers) caretaker.start()
 		return seen(this.#life.consume(handler))
 	}
 
@@ -220,9 +212,9 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 	async stop(options) {
 		const deadlineMs = stopDeadline(options?.deadlineMs)
 		this.logger.info('[KafkaAdapter] Stopping Kafka producer and consumer.')
-		const caretaker = this.#caretaker?.stop()
+		const caretakers = this.#caretakers.map((caretaker) => caretaker.stop())
 		await this.#life.stop(deadlineMs)
-		await caretaker
+		await Promise.all(caretakers)
 	}
 
 	/** @returns {import('../../index.js').WorkerHealth} */

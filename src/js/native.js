@@ -51,6 +51,12 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(table: string) => Promise<number | null | Failure>} lastFullSearch milliseconds since the epoch
  * @property {(table: string, beganMs: number) => Promise<void | Failure>} noteFullSearch
  * @property {(table: string, page: string | null) => Promise<{ runs: string[], next: string | null } | Failure>} contextPage
+ * @property {(contexts: string, statuses: string, retentionSeconds: number) => Promise<number | Failure>} checkSweep
+ *   milliseconds since the epoch before which runs must have ended
+ * @property {(statuses: string, beforeMs: number, page: string | null) =>
+ *   Promise<{ runs: string[], rows: number, next: string | null } | Failure>} endedPage
+ * @property {(contexts: string, statuses: string, runId: string, beforeMs: number) =>
+ *   Promise<'deleted' | 'kept' | 'gone' | Failure>} sweepRun
  * @property {(from: string, to: string, runId: string, mode: 'look' | 'copy' | 'move') =>
  *   Promise<'gone' | 'same' | 'copied' | 'stale' | Failure>} copyRun
  * @property {() => Promise<void | Failure>} close

@@ -20,7 +20,7 @@ pub struct RawMessage {
     pub hops: u32,
     /// Its headers, in their order, apart from those that this package writes (`flowcraft-*`).
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Broker timestamp, milliseconds since the epoch, where known.
+    /// When it was sent, milliseconds since the epoch, where known: by the log, or by what was re-produced (header `flowcraft-sent`).
     pub timestamp_ms: Option<i64>,
 }
 
@@ -37,6 +37,8 @@ pub struct OutboundJob {
     pub command: Option<String>,
     /// Hops so far; 0 sends no header.
     pub hops: u32,
+    /// When the message was sent for which this one stands, milliseconds since the epoch. Goes with hops.
+    pub sent_ms: Option<i64>,
 }
 
 /// A message that nobody can process, with the reason.

@@ -264,6 +264,8 @@ codes! {
     RunPoison = "ERR_RUN_POISON",
     /// The job names a node its blueprint does not have.
     NodeUnknown = "ERR_NODE_UNKNOWN",
+    /// A job is older than rows of ended runs become, and nothing is stored of its run.
+    RunExpired = "ERR_RUN_EXPIRED",
     /// A command names a run that has no row.
     RunUnknown = "ERR_RUN_UNKNOWN",
     /// A command is of a kind that this worker does not know.

@@ -13,6 +13,7 @@ pub(crate) mod mutant;
 pub mod outcome;
 pub mod partition;
 pub mod pulse;
+pub mod retention;
 pub mod retry;
 pub mod stored;
 pub mod time;

@@ -62,6 +62,12 @@ mutants! {
     CloseAtDrain = "close-at-drain",
     /// A run is opened however many owners it was the death of.
     NeverPoisonous = "never-poisonous",
+    /// An old message of a run that was deleted starts it anew.
+    StartDeleted = "start-deleted",
+    /// A message that moves to its home partition is as old as its copy.
+    YoungAtHome = "young-at-home",
+    /// A run is deleted although it was written to since it ended.
+    DeleteWhatGoesOn = "delete-what-goes-on",
     /// A lease is taken while its holder renews it.
     TakeHeldLease = "take-held-lease",
     /// A partition that is to move is given up at once, whatever runs on it.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::kernel::effects::{DeadLetter, OutboundJob, RawMessage};
@@ -74,6 +76,10 @@ pub trait JobSource: Send + Sync + 'static {
     /// The offset after the last message of a partition now, `None` where the source cannot tell.
     async fn end_offset(&self, _partition: i32) -> Result<Option<i64>, FlowError> {
         Ok(None)
+    }
+    /// What an operator is told where messages may be read that are older than this; `None` where there are none.
+    async fn keeps_beyond(&self, _retention: Duration) -> Option<String> {
+        None
     }
     /// Leaves the group and releases everything. Idempotent.
     async fn close(&self);

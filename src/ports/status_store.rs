@@ -13,6 +13,10 @@ pub trait StatusStore: Send + Sync + 'static {
     async fn touch(&self, run: &str, timestamp_micros: i64) -> Result<(), FlowError>;
     /// Writes an outcome.
     async fn publish(&self, record: &StatusRecord) -> Result<(), FlowError>;
+    /// What the row of a run says: `None` where there is no row, empty where it says nothing. A store that cannot be read has no rows.
+    async fn status(&self, _run: &str) -> Result<Option<String>, FlowError> {
+        Ok(None)
+    }
     /// Closes what this store created itself.
     async fn close(&self) {}
 }

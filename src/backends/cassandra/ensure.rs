@@ -160,7 +160,7 @@ async fn statuses(session: &SharedSession, plan: &SchemaPlan, names: &Names) -> 
         return Ok(Some(statements::add_column(table, column, kind)));
     }
     let Some(seconds) = plan.ttl_seconds else { return Ok(None) };
-    let comment = schema::comment(session, table).await?;
+    let (comment, _) = schema::settings(session, table).await?;
     let as_wanted = schema::life_in(&comment).unwrap_or(0) == seconds;
     Ok((!as_wanted).then(|| statements::set_comment(table, &schema::comment_with_life(&comment, seconds))))
 }

@@ -13,6 +13,7 @@ mod settings;
 mod standalone;
 mod statements;
 mod status_store;
+mod sweep;
 mod timers;
 
 use std::sync::Arc;
@@ -79,6 +80,22 @@ pub async fn connect_statuses(
     let found = schema::inspect_status(&session, &name).await?;
     let store = status_store::CassandraStatuses::prepare(session, &name, &found).await?;
     Ok((Arc::new(store), found.warnings))
+}
+
+/// Whether runs that ended can be found in a status table for as long as it takes to delete them.
+///
+/// # Errors
+/// As [`CassandraStores::connect`]; `SchemaMissing` for a column that is needed, `Option` where status rows expire too early.
+pub async fn check_retention(
+    settings: &CassandraSettings,
+    keyspace: &str,
+    status_table: &str,
+    retention: Duration,
+    patience: Duration,
+) -> Result<(), FlowError> {
+    let name = schema::TableName::new(keyspace, status_table, "statusTableName")?;
+    let session = session::shared(settings, Instant::now() + patience).await?;
+    schema::check_sweep(&name, &schema::inspect_status(&session, &name).await?, retention.as_secs())
 }
 
 /// The timers beside a status table, or why there are none and what would make them.

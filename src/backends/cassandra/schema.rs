@@ -95,8 +95,10 @@ pub struct StatusColumns {
 /// What was found.
 pub(super) struct Inspection {
     pub(super) columns: StatusColumns,
-    /// How long rows of ended runs live, in seconds; `None` for ever.
+    /// How long rows of ended runs live, in seconds; `None` for ever, or as long as all rows do.
     pub(super) life: Option<i32>,
+    /// How long all rows live that are written without a life, in seconds; `None` for ever.
+    default_life: Option<i32>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -137,8 +139,36 @@ pub(super) async fn inspect_status(session: &SharedSession, status: &TableName) 
         return Err(missing(status, statements::create_statuses(status)));
     }
     let columns = status_columns(&found).ok_or_else(|| unknown(status, statements::create_statuses(status)))?;
-    let life = life_in(&comment(session, status).await?);
-    Ok(Inspection { columns, life, warnings: warnings(status, columns) })
+    let (comment, default_life) = settings(session, status).await?;
+    Ok(Inspection { columns, life: life_in(&comment), default_life, warnings: warnings(status, columns) })
+}
+
+/// Whether ended runs can be found in a status table when they are to be deleted, for which their rows must live longer than this.
+///
+/// # Errors
+/// `SchemaMissing` for a column, `Option` for rows that expire too early.
+pub(super) fn check_sweep(statuses: &TableName, found: &Inspection, needed_seconds: u64) -> Result<(), FlowError> {
+    for (present, column, kind) in [(found.columns.status, "status", "text"), (found.columns.updated_at, "updated_at", "timestamp")] {
+        if !present {
+            let what = format!("column \"{column}\" of table \"{statuses}\", without which ended runs cannot be found (retentionSeconds),");
+            return Err(FlowError::SchemaMissing { what, statement: statements::add_column(statuses, column, kind) });
+        }
+    }
+    let (life, remedy) = match (found.life, found.default_life) {
+        (Some(life), _) => (life, "Call ensureSchema with ttlSeconds 0, or more than"),
+        (None, Some(life)) => (life, "Set its default_time_to_live to 0, or to more than"),
+        (None, None) => return Ok(()),
+    };
+    if u64::try_from(life).is_ok_and(|life| life > needed_seconds) {
+        return Ok(());
+    }
+    Err(FlowError::Option {
+        path: "options.retentionSeconds".into(),
+        problem: format!(
+            "status rows expire after {life} s in table \"{statuses}\", before their runs are looked for, whose contexts would then stay for ever"
+        ),
+        fix: format!("{remedy} {needed_seconds}"),
+    })
 }
 
 /// Looks for the table of timers beside the status table.
@@ -201,13 +231,14 @@ pub(super) async fn columns(session: &SharedSession, table: &TableName) -> Resul
     found.map_err(|error| errors::unexpected(&operation, error))
 }
 
-/// The comment of a table; empty where there is none.
-pub(super) async fn comment(session: &SharedSession, table: &TableName) -> Result<String, FlowError> {
-    let operation = format!("looking up the comment of {table}");
-    let answer = session.driver.query_unpaged(statements::FIND_COMMENT, table.stored()).await;
+/// The comment of a table, empty where there is none, and how long rows live that are written without a life.
+pub(super) async fn settings(session: &SharedSession, table: &TableName) -> Result<(String, Option<i32>), FlowError> {
+    let operation = format!("looking up the settings of {table}");
+    let answer = session.driver.query_unpaged(statements::FIND_SETTINGS, table.stored()).await;
     let rows = answer.map_err(|error| errors::store(&operation, &error))?.into_rows_result().map_err(|error| errors::unexpected(&operation, error))?;
-    let row = rows.maybe_first_row::<(Option<String>,)>().map_err(|error| errors::unexpected(&operation, error))?;
-    Ok(row.and_then(|(comment,)| comment).unwrap_or_default())
+    let row = rows.maybe_first_row::<(Option<String>, Option<i32>)>().map_err(|error| errors::unexpected(&operation, error))?;
+    let (comment, life) = row.unwrap_or_default();
+    Ok((comment.unwrap_or_default(), life.filter(|seconds| *seconds > 0)))
 }
 
 /// How long rows of ended runs live, by a comment.
@@ -289,6 +320,26 @@ mod tests {
         assert_eq!(TableName::qualified("Ks.T_1").unwrap().to_string(), "Ks.T_1");
         for bad in ["ks", "ks.t.x", ".t", "ks."] {
             assert!(TableName::qualified(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn status_rows_must_outlive_the_retention() {
+        let table = TableName::new("ks", "statuses", "x").unwrap();
+        let all = StatusColumns { status: true, status_data: false, updated_at: true };
+        let check = |columns, life, default_life| check_sweep(&table, &Inspection { columns, life, default_life, warnings: Vec::new() }, 60);
+        for (life, default_life) in [(None, None), (Some(61), None), (None, Some(61)), (Some(61), Some(1))] {
+            assert!(check(all, life, default_life).is_ok(), "{life:?} {default_life:?}");
+        }
+        let refusal = |life, default_life| check(all, life, default_life).unwrap_err().to_string();
+        assert!(refusal(Some(60), None).starts_with("options.retentionSeconds: status rows expire after 60 s in table \"ks.statuses\""));
+        assert!(refusal(Some(60), None).ends_with("Call ensureSchema with ttlSeconds 0, or more than 60"));
+        assert!(refusal(None, Some(60)).ends_with("Set its default_time_to_live to 0, or to more than 60"));
+        for (columns, statement) in [
+            (StatusColumns { status: false, ..all }, "ALTER TABLE ks.statuses ADD status text"),
+            (StatusColumns { updated_at: false, ..all }, "ALTER TABLE ks.statuses ADD updated_at timestamp"),
+        ] {
+            assert!(check(columns, None, None).unwrap_err().to_string().ends_with(statement));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use scylla::response::query_result::QueryResult;
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
@@ -20,11 +21,12 @@ use super::schema::{self, TableName};
 use super::session::{self, SharedSession};
 use super::settings::CassandraSettings;
 use super::status_store::CassandraStatuses;
+use super::sweep::{self, Sweep};
 use super::{errors, statements};
 use crate::backends::clock::wall_micros;
 use crate::backends::lock;
 use crate::backends::schema_plan::{Ensured, SchemaPlan};
-use crate::backends::tables::{CopyMode, CopyState, RunPage, StatusSeen, Tables};
+use crate::backends::tables::{CopyMode, CopyState, EndedPage, RunPage, StatusSeen, Swept, Tables};
 use crate::kernel::document::{Document, Entry, Stored};
 use crate::kernel::error::FlowError;
 use crate::ports::{ContextLayout, ContextStore, StatusRecord, StatusStore, StoredContext, StoredState};
@@ -51,6 +53,15 @@ pub struct StandaloneTables {
 enum Contexts {
     Documents(Arc<CassandraContexts>),
     Entries(Arc<CassandraEntries>),
+}
+
+impl Contexts {
+    fn store(self) -> Arc<dyn ContextStore> {
+        match self {
+            Self::Documents(found) => found,
+            Self::Entries(found) => found,
+        }
+    }
 }
 
 fn known<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
@@ -133,14 +144,26 @@ impl StandaloneTables {
 
     /// One page of a statement that selects run ids.
     async fn page(&self, operation: &str, text: String, values: impl SerializeRow, page: Option<&str>) -> Result<RunPage, FlowError> {
+        let (rows, next) = self.single_page(operation, text, values, page).await?;
+        let rows = rows.into_rows_result().map_err(|error| errors::unexpected(operation, error))?;
+        let runs: Result<Vec<_>, _> =
+            rows.rows::<(String,)>().map_err(|error| errors::unexpected(operation, error))?.map(|row| row.map(|(run,)| run)).collect();
+        Ok(RunPage { runs: runs.map_err(|error| errors::unexpected(operation, error))?, next })
+    }
+
+    /// One page of a statement, and the mark of the next one.
+    async fn single_page(
+        &self,
+        operation: &str,
+        text: String,
+        values: impl SerializeRow,
+        page: Option<&str>,
+    ) -> Result<(QueryResult, Option<String>), FlowError> {
         let statement = self.prepared(text).await?;
         let from = page.map_or(Ok(PagingState::start()), decode_page)?;
         let answer = self.session.driver.execute_single_page(&statement, values, from).await;
         let (rows, next) = answer.map_err(|error| errors::store(operation, &error))?;
-        let rows = rows.into_rows_result().map_err(|error| errors::unexpected(operation, error))?;
-        let runs: Result<Vec<_>, _> =
-            rows.rows::<(String,)>().map_err(|error| errors::unexpected(operation, error))?.map(|row| row.map(|(run,)| run)).collect();
-        Ok(RunPage { runs: runs.map_err(|error| errors::unexpected(operation, error))?, next: encode_page(&next) })
+        Ok((rows, encode_page(&next)))
     }
 }
 
@@ -268,9 +291,34 @@ impl Tables for StandaloneTables {
         self.page("listing the runs", statements::list_documents(&table), (), page).await
     }
 
+    async fn check_sweep(&self, contexts: &str, statuses: &str, retention_seconds: u64) -> Result<(), FlowError> {
+        let statuses = TableName::qualified(statuses)?;
+        schema::check_sweep(&statuses, &schema::inspect_status(&self.session, &statuses).await?, retention_seconds)?;
+        self.contexts(&TableName::qualified(contexts)?).await.map(drop)
+    }
+
+    async fn ended_page(&self, statuses: &str, before_ms: i64, page: Option<&str>) -> Result<EndedPage, FlowError> {
+        let table = TableName::qualified(statuses)?;
+        let (found, next) = self.single_page("looking for ended runs", statements::find_ended(&table), (), page).await?;
+        let (runs, rows) = sweep::ended_in(found, before_ms)?;
+        Ok(EndedPage { runs, rows, next })
+    }
+
+    async fn sweep_run(&self, contexts: &str, statuses: &str, run: &str, before_ms: i64) -> Result<Swept, FlowError> {
+        let (contexts, statuses) = (TableName::qualified(contexts)?, TableName::qualified(statuses)?);
+        let sweep = Sweep {
+            session: Arc::clone(&self.session),
+            contexts: self.contexts(&contexts).await?.store(),
+            read: self.prepared(statements::ended_run(&statuses)).await?,
+            delete_context: self.prepared(statements::delete_run(&contexts)).await?,
+            delete_status: self.prepared(statements::delete_run(&statuses)).await?,
+        };
+        sweep.run(run, before_ms).await
+    }
+
     async fn copy_run(&self, from: &str, to: &str, run: &str, mode: CopyMode) -> Result<CopyState, FlowError> {
         let (source, target) = (TableName::qualified(from)?, TableName::qualified(to)?);
-        let delete = self.prepared(statements::delete_document(&source)).await?;
+        let delete = self.prepared(statements::delete_run(&source)).await?;
         let (from, to) = (self.documents(&source).await?, self.entries(&target).await?);
         Migration { session: Arc::clone(&self.session), from, to, delete }.run(run, mode).await
     }

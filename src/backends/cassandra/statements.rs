@@ -36,8 +36,8 @@ pub(super) fn list_documents(table: &TableName) -> String {
     format!("SELECT run_id FROM {table}")
 }
 
-/// With a time: what was written later stays.
-pub(super) fn delete_document(table: &TableName) -> String {
+/// All of a run in a table, whatever its layout. With a time: what was written later stays.
+pub(super) fn delete_run(table: &TableName) -> String {
     format!("DELETE FROM {table} USING TIMESTAMP ? WHERE run_id = ?")
 }
 
@@ -93,6 +93,14 @@ pub(super) fn read_status(table: &TableName, columns: StatusColumns) -> String {
     names.extend(columns.status_data.then_some("status_data"));
     let names = names.join(", ");
     format!("SELECT {names} FROM {table} WHERE run_id = ?")
+}
+
+pub(super) fn find_ended(table: &TableName) -> String {
+    format!("SELECT run_id, status, updated_at, WRITETIME(status) FROM {table}")
+}
+
+pub(super) fn ended_run(table: &TableName) -> String {
+    format!("SELECT status, updated_at, WRITETIME(status) FROM {table} WHERE run_id = ?")
 }
 
 pub(super) fn stalled_runs(table: &TableName) -> String {
@@ -156,7 +164,7 @@ pub(super) const FIND_KEYSPACE: &str = "SELECT keyspace_name FROM system_schema.
 
 pub(super) const FIND_COLUMNS: &str = "SELECT column_name, kind, type FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?";
 
-pub(super) const FIND_COMMENT: &str = "SELECT comment FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
+pub(super) const FIND_SETTINGS: &str = "SELECT comment, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
 
 pub(super) fn create_keyspace(keyspace: &str, replication: &str) -> String {
     format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}")

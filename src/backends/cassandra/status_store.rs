@@ -114,6 +114,10 @@ fn is_final(status: &str) -> bool {
 
 #[async_trait]
 impl StatusStore for CassandraStatuses {
+    async fn status(&self, run: &str) -> Result<Option<String>, FlowError> {
+        Ok(self.seen(run).await?.map(|seen| seen.status.unwrap_or_default()))
+    }
+
     async fn touch(&self, run: &str, timestamp_micros: i64) -> Result<(), FlowError> {
         let (row, entry) = self.mark(run, timestamp_micros).await;
         row.and(entry)

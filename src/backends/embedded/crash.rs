@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -173,6 +174,10 @@ impl StatusStore for Mortal<dyn StatusStore> {
     async fn publish(&self, record: &StatusRecord) -> Result<(), FlowError> {
         self.crash.call(self.inner.publish(record)).await
     }
+
+    async fn status(&self, run: &str) -> Result<Option<String>, FlowError> {
+        self.crash.call(self.inner.status(run)).await
+    }
 }
 
 #[async_trait]
@@ -274,6 +279,10 @@ impl JobSource for Mortal<dyn JobSource> {
 
     async fn facts(&self) -> Result<TopicFacts, FlowError> {
         self.inner.facts().await
+    }
+
+    async fn keeps_beyond(&self, retention: Duration) -> Option<String> {
+        self.inner.keeps_beyond(retention).await
     }
 
     async fn end_offset(&self, partition: i32) -> Result<Option<i64>, FlowError> {

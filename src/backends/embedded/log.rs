@@ -92,18 +92,22 @@ impl Topic {
         self.changed.notify_all();
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The offset after the last message of a partition.
     pub(super) fn end(&self, partition: i32) -> Option<i64> {
         lock(&self.state).partitions.get(index(partition)).map(|log| i64::try_from(log.len()).unwrap_or(i64::MAX))
     }
 
     /// Appends a message; a partition that does not exist is the last one.
-    pub(super) fn append(&self, partition: i32, key: Option<Vec<u8>>, value: Option<Vec<u8>>, hops: u32) -> (i32, i64) {
+    pub(super) fn append(&self, partition: i32, key: Option<Vec<u8>>, value: Option<Vec<u8>>, hops: u32, sent_ms: Option<i64>) -> (i32, i64) {
         let mut state = lock(&self.state);
         let at = index(partition.max(0)).min(state.partitions.len().saturating_sub(1));
         let Some(log) = state.partitions.get_mut(at) else { return (partition, -1) };
         let offset = i64::try_from(log.len()).unwrap_or(i64::MAX);
-        log.push(RawMessage { partition: number(at), offset, key, value, hops, headers: Vec::new(), timestamp_ms: wall_ms() });
+        log.push(RawMessage { partition: number(at), offset, key, value, hops, headers: Vec::new(), timestamp_ms: sent_ms.or_else(wall_ms) });
         self.changed.notify_all();
         (number(at), offset)
     }
@@ -292,7 +296,7 @@ impl JobSink for EmbeddedSink {
         done(self.refuse_when_closed().map(|()| {
             let value = job::encode(job).into_bytes();
             let partition = home_partition(job.run.as_bytes(), self.topic.partitions());
-            Some(self.topic.append(partition, Some(job.run.as_bytes().to_vec()), Some(value), job.hops))
+            Some(self.topic.append(partition, Some(job.run.as_bytes().to_vec()), Some(value), job.hops, job.sent_ms))
         }));
     }
 

@@ -12,6 +12,7 @@ use super::assignment::MemberId;
 use super::log::{Task, Topic};
 use crate::backends::lock;
 use crate::kernel::error::FlowError;
+use crate::kernel::retention::Keeps;
 use crate::ports::{JobSource, SourceEvent, SourceHandle, TopicFacts};
 
 /// Longest wait for the engine to finish its work on revoked partitions.
@@ -116,6 +117,11 @@ impl JobSource for EmbeddedSource {
         self.refuse_when_closed("committing offsets")?;
         self.commit(positions);
         Ok(())
+    }
+
+    async fn keeps_beyond(&self, retention: Duration) -> Option<String> {
+        let Shared { topic, .. } = &*self.shared;
+        Keeps::Unknown("the embedded one keeps them as long as its process lives".into()).warning(topic.name(), "", retention)
     }
 
     async fn end_offset(&self, partition: i32) -> Result<Option<i64>, FlowError> {

@@ -146,7 +146,7 @@ impl Cluster {
     pub fn produce(&self, topic: &str, partition: Option<i32>, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> (i32, i64) {
         let topic = self.topic(topic, DEFAULT_PARTITIONS);
         let partition = partition.unwrap_or_else(|| home_partition(key.as_deref().unwrap_or_default(), topic.partitions()));
-        topic.append(partition, key, value, 0)
+        topic.append(partition, key, value, 0, None)
     }
 
     /// All messages of a topic, partition by partition.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::Cluster;
 use crate::backends::clock::wall_micros;
 use crate::backends::schema_plan::{Ensured, Layout, SchemaPlan};
-use crate::backends::tables::{CopyMode, CopyState, RunPage, StatusSeen, Tables};
+use crate::backends::tables::{CopyMode, CopyState, EndedPage, RunPage, StatusSeen, Swept, Tables};
 use crate::kernel::document::Entry;
 use crate::kernel::error::FlowError;
 use crate::ports::{StatusRecord, StatusStore};
@@ -62,6 +62,24 @@ impl Tables for Cluster {
 
     async fn context_page(&self, table: &str, _page: Option<&str>) -> Result<RunPage, FlowError> {
         Err(no_entries(table))
+    }
+
+    async fn check_sweep(&self, _contexts: &str, _statuses: &str, _retention_seconds: u64) -> Result<(), FlowError> {
+        Ok(())
+    }
+
+    async fn ended_page(&self, statuses: &str, before_ms: i64, _page: Option<&str>) -> Result<EndedPage, FlowError> {
+        let (runs, rows) = self.status_table(statuses).ended(before_ms);
+        Ok(EndedPage { runs, rows, next: None })
+    }
+
+    async fn sweep_run(&self, contexts: &str, statuses: &str, run: &str, before_ms: i64) -> Result<Swept, FlowError> {
+        let (contexts, statuses) = (self.context_table(contexts), self.status_table(statuses));
+        let Some(deletable) = statuses.deletable(run, contexts.row(run).map(|row| row.write_micros), before_ms) else { return Ok(Swept::Gone) };
+        let Some(micros) = deletable else { return Ok(Swept::Kept) };
+        contexts.delete_until(run, micros);
+        statuses.delete_until(run, micros);
+        Ok(Swept::Deleted)
     }
 
     async fn copy_run(&self, from: &str, _to: &str, _run: &str, _mode: CopyMode) -> Result<CopyState, FlowError> {

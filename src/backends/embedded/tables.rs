@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::backends::lock;
 use crate::kernel::error::FlowError;
+use crate::kernel::retention::Remains;
 use crate::ports::{ContextStore, ContextWrite, StatusRecord, StatusStore, StoredContext};
 
 /// One cell. Equal write times are decided as Cassandra does: the greater value wins, nothing wins least.
@@ -52,6 +53,14 @@ impl ContextTable {
 
     pub(super) fn delete(&self, run: &str) {
         lock(&self.rows).remove(run);
+    }
+
+    /// Deletes what was written up to a time.
+    pub(super) fn delete_until(&self, run: &str, micros: i64) {
+        let mut rows = lock(&self.rows);
+        if rows.get(run).is_some_and(|cell| cell.micros <= micros) {
+            rows.remove(run);
+        }
     }
 
     pub(super) fn row(&self, run: &str) -> Option<ContextRow> {
@@ -102,6 +111,10 @@ impl StatusCells {
         self.status.write(Some(status.to_owned()), micros);
         self.updated_at_ms.write(Some(micros.div_euclid(1_000)), micros);
     }
+
+    fn remains(&self, context_micros: Option<i64>) -> Remains<'_> {
+        Remains { status: self.status.value.as_deref(), updated_at_ms: self.updated_at_ms.value, status_micros: Some(self.status.micros), context_micros }
+    }
 }
 
 /// A status table.
@@ -117,6 +130,26 @@ impl StatusTable {
             status_data: row.status_data.value.clone(),
             updated_at_ms: row.updated_at_ms.value,
         })
+    }
+
+    /// Runs that ended before, by their rows alone, and how many rows there are.
+    pub(super) fn ended(&self, before_ms: i64) -> (Vec<String>, usize) {
+        let rows = lock(&self.rows);
+        let ended = rows.iter().filter(|(_, row)| row.remains(None).has_ended(before_ms)).map(|(run, _)| run.clone());
+        (ended.collect(), rows.len())
+    }
+
+    /// Up to which write time a run may be deleted, if it may; `None` for one that has no row.
+    pub(super) fn deletable(&self, run: &str, context_micros: Option<i64>, before_ms: i64) -> Option<Option<i64>> {
+        lock(&self.rows).get(run).map(|row| row.remains(context_micros).deletable(before_ms))
+    }
+
+    /// Deletes a row, unless it was written later.
+    pub(super) fn delete_until(&self, run: &str, micros: i64) {
+        let mut rows = lock(&self.rows);
+        if rows.get(run).is_some_and(|row| row.status.micros <= micros) {
+            rows.remove(run);
+        }
     }
 
     pub(super) fn stalled(&self, status: &str, before_ms: i64) -> Vec<String> {
@@ -138,5 +171,9 @@ impl StatusStore for StatusTable {
         row.write(&record.status, record.timestamp_micros);
         row.status_data.write(Some(record.status_data.clone()), record.timestamp_micros);
         Ok(())
+    }
+
+    async fn status(&self, run: &str) -> Result<Option<String>, FlowError> {
+        Ok(self.row(run).map(|row| row.status.unwrap_or_default()))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::bindings::rd_kafka_oauthbearer_set_token;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::FromClientConfigAndContext;
@@ -18,6 +18,7 @@ use super::config::{KafkaSettings, TokenSource, fresh_token, make_client};
 use super::errors;
 use super::group::{Group, Member};
 use crate::kernel::error::{FlowError, Retry, Service};
+use crate::kernel::retention::Keeps;
 
 /// A metadata question is asked in slices of this, so that a refused login is noticed early.
 const QUESTION_SLICE: Duration = Duration::from_millis(1_000);
@@ -138,6 +139,38 @@ fn answer(metadata: &rdkafka::metadata::Metadata, topic: &str) -> Result<Option<
 /// Creates a topic; `Err` holds the reason in words. That it exists already is fine: several workers
 /// start at once.
 async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, topic: &str, partitions: i32, deadline: Instant) -> Result<(), String> {
+    let limit = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_CREATE);
+    let admin = open(settings, tokens, limit).await?;
+    let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
+    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(BROKER_DEFAULT));
+    let answered = admin.create_topics([&wanted], &options).await;
+    close(admin).await;
+    match answered.map_err(|error| error.to_string())?.into_iter().next() {
+        Some(Err((_, code))) if code != Code::TopicAlreadyExists => Err(code.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// How long a topic keeps its messages, as far as the brokers tell.
+pub(super) async fn keeps(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, topic: &str, limit: Duration) -> Keeps {
+    let admin = match open(settings, tokens, limit).await {
+        Ok(admin) => admin,
+        Err(cause) => return Keeps::Unknown(cause),
+    };
+    let answered = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new().request_timeout(Some(limit))).await;
+    close(admin).await;
+    match answered.map(|answers| answers.into_iter().next()) {
+        Ok(Some(Ok(found))) => {
+            let value = |name: &str| found.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+            Keeps::read(value("cleanup.policy"), value("retention.ms"))
+        }
+        Ok(Some(Err(code))) => Keeps::Unknown(code.to_string()),
+        Ok(None) => Keeps::Unknown("no answer".into()),
+        Err(error) => Keeps::Unknown(error.to_string()),
+    }
+}
+
+async fn open(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, limit: Duration) -> Result<AdminClient<AdminContext>, String> {
     let config = settings.base();
     let tokens = tokens.filter(|_| settings.wants_tokens());
     // The user's token provider is waited for.
@@ -146,18 +179,13 @@ async fn create(settings: &KafkaSettings, tokens: Option<Arc<dyn TokenSource>>, 
         tokens.map_or(Ok(()), |tokens| log_in(&admin, &tokens))?;
         Ok::<_, String>(admin)
     });
-    let limit = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_CREATE);
     let opened = tokio::time::timeout(limit, opened).await.map_err(|_| "the token provider does not answer".to_owned())?;
-    let admin = opened.map_err(|error| error.to_string())??;
-    let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
-    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(BROKER_DEFAULT));
-    let answered = admin.create_topics([&wanted], &options).await;
-    // Dropping the client joins its thread.
+    opened.map_err(|error| error.to_string())?
+}
+
+/// Dropping the client joins its thread.
+async fn close(admin: AdminClient<AdminContext>) {
     let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
-    match answered.map_err(|error| error.to_string())?.into_iter().next() {
-        Some(Err((_, code))) if code != Code::TopicAlreadyExists => Err(code.to_string()),
-        _ => Ok(()),
-    }
 }
 
 /// Gives a client its token. The crate's admin client serves no events, so that it never asks for one.
@@ -180,7 +208,7 @@ fn log_in(admin: &AdminClient<AdminContext>, tokens: &Arc<dyn TokenSource>) -> R
 
 /// The error that tells an operator how to create the topic.
 pub(super) fn topic_missing(topic: &str, settings: &KafkaSettings, cause: &str) -> FlowError {
-    let server = settings.brokers.first().map_or("localhost:9092", String::as_str);
+    let server = settings.first_broker();
     let partitions = settings.topic_partitions.map(|count| format!(" --partitions {count}")).unwrap_or_default();
     let command = format!("kafka-topics.sh --create --bootstrap-server {server} --topic {topic}{partitions}");
     FlowError::TopicMissing { topic: topic.into(), cause: cause.into(), command }

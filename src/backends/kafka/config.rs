@@ -157,6 +157,11 @@ impl KafkaSettings {
         self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Oauthbearer)
     }
 
+    /// For the commands that operators are told.
+    pub(super) fn first_broker(&self) -> &str {
+        self.brokers.first().map_or("localhost:9092", String::as_str)
+    }
+
     /// Settings for a plain cluster.
     #[must_use]
     pub fn plain(brokers: Vec<String>) -> Self {

@@ -1,5 +1,6 @@
 //! The consuming side: one librdkafka group member on a thread of its own.
 
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use crate::ports::{JobSource, RawMessage, SourceEvent, SourceHandle, TopicFacts}
 
 /// Header that counts how often a job was sent on to its run's home partition.
 pub(super) const HOPS_HEADER: &str = "flowcraft-hops";
+/// Header that keeps the time of the message for which another one was sent, milliseconds since the epoch.
+pub(super) const SENT_HEADER: &str = "flowcraft-sent";
 /// What the names of this package's own headers begin with.
 const OWN_HEADERS: &str = "flowcraft-";
 
@@ -214,9 +217,9 @@ fn raw(message: &BorrowedMessage<'_>) -> RawMessage {
         offset: message.offset(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
-        hops: hops(message),
+        hops: number(message, HOPS_HEADER).unwrap_or(0),
         headers: foreign_headers(message),
-        timestamp_ms: message.timestamp().to_millis(),
+        timestamp_ms: number(message, SENT_HEADER).or_else(|| message.timestamp().to_millis()),
     }
 }
 
@@ -227,11 +230,10 @@ fn foreign_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>
     foreign.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }
 
-/// The hop count; a header nobody of ours wrote counts as none.
-fn hops(message: &BorrowedMessage<'_>) -> u32 {
-    let Some(headers) = message.headers() else { return 0 };
-    let found = headers.iter().find(|header| header.key == HOPS_HEADER).and_then(|header| header.value);
-    found.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(0)
+/// What one of our headers says; one that nobody of ours wrote counts as none.
+fn number<T: FromStr>(message: &BorrowedMessage<'_>, name: &str) -> Option<T> {
+    let found = message.headers()?.iter().find(|header| header.key == name)?.value?;
+    std::str::from_utf8(found).ok()?.parse().ok()
 }
 
 #[async_trait]
@@ -280,6 +282,12 @@ impl JobSource for KafkaSource {
 
     async fn facts(&self) -> Result<TopicFacts, FlowError> {
         Ok(TopicFacts { partitions: self.partition_count().await? })
+    }
+
+    async fn keeps_beyond(&self, retention: Duration) -> Option<String> {
+        let (topic, settings) = (&self.group.topics.jobs, &self.group.settings);
+        let keeps = admin::keeps(settings, self.tokens.clone(), topic, self.patience).await;
+        keeps.warning(topic, settings.first_broker(), retention)
     }
 
     async fn end_offset(&self, partition: i32) -> Result<Option<i64>, FlowError> {

@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, Pur
 use tokio::sync::watch;
 
 use super::config::{KafkaSettings, TokenSource, fresh_token, make_client};
-use super::consumer::HOPS_HEADER;
+use super::consumer::{HOPS_HEADER, SENT_HEADER};
 use super::lifeline::Lifeline;
 use super::{KafkaTopics, errors};
 use crate::backends::lock;
@@ -315,7 +315,13 @@ fn letter_headers(letter: &DeadLetter, topic: &str) -> OwnedHeaders {
 impl JobSink for KafkaSink {
     fn send(&self, job: &OutboundJob, done: SendDone) {
         let value = job::encode(job).into_bytes();
-        let headers = (job.hops > 0).then(|| with(OwnedHeaders::new_with_capacity(1), HOPS_HEADER, &job.hops.to_string()));
+        let headers = (job.hops > 0).then(|| {
+            let headers = with(OwnedHeaders::new_with_capacity(2), HOPS_HEADER, &job.hops.to_string());
+            match job.sent_ms {
+                Some(sent) => with(headers, SENT_HEADER, &sent.to_string()),
+                None => headers,
+            }
+        });
         self.submit(&self.jobs, Some(job.run.as_bytes().to_vec()), Some(value), headers, done);
     }
 

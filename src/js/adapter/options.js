@@ -50,6 +50,8 @@ import { readWebhooks } from '../webhooks/webhook-options.js'
  * @property {number} maxStallMs
  * @property {number} poisonOpenings
  * @property {number | undefined} reconcileEverySeconds
+ * @property {number | undefined} retentionSeconds
+ * @property {number} sweepEverySeconds
  * @property {import('../webhooks/webhook-options.js').WebhookSettings | undefined} webhooks
  */
 
@@ -69,6 +71,7 @@ const LIMITS = {
 const TIMES = { leaseTtlMs: 8_000, revokeGraceMs: 5_000, maxStallMs: 60_000 }
 const START_TIMEOUT_MS = 10_000
 const POISON_OPENINGS = 5
+const SWEEP_EVERY_SECONDS = 3_600
 const TOPIC = 'flowcraft-jobs'
 const GROUP = 'flowcraft-workers'
 
@@ -287,6 +290,11 @@ export const readOptions = (given) => {
 			given.reconcileEverySeconds === undefined
 				? undefined
 				: positive(given, 'reconcileEverySeconds', 1, { standard: 'not to look' }),
+		retentionSeconds:
+			given.retentionSeconds === undefined
+				? undefined
+				: positive(given, 'retentionSeconds', 1, { standard: 'to keep runs for ever' }),
+		sweepEverySeconds: positive(given, 'sweepEverySeconds', SWEEP_EVERY_SECONDS),
 		webhooks: readWebhooks(given.webhooks),
 	}
 }

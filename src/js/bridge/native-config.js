@@ -198,8 +198,18 @@ export const checkClients = (plan) => {
 	if (isKafkaSettings(kafka) && !isEmbedded(kafka))
 		refuseSetting('options.kafka', parseKafka(kafka, 'options.kafka').unsupported)
 	// The JavaScript package could be built without a Cassandra client, and be used as far as that goes.
-	if (plan.settings.cassandra !== undefined && plan.settings.cassandra !== null) buildStores(plan)
+	if (plan.settings.cassandra !== undefined && plan.settings.cassandra !== null) checkRetention(plan, buildStores(plan))
 	coordinationPart(plan)
+}
+
+/**
+ * @param {Plan} plan
+ * @param {{ timers: Part }} stores
+ */
+const checkRetention = ({ settings }, { timers }) => {
+	if (settings.retentionSeconds === undefined || timers.kind !== 'js') return
+	const fix = 'Give a client whose settings can be read, or plain settings, or leave it out'
+	throw optionError('options.retentionSeconds', 'ended runs cannot be deleted through JavaScript', fix)
 }
 
 /** @param {Plan} plan */
@@ -223,6 +233,12 @@ const buildStores = (plan) => {
 export const buildConfig = async (plan) => {
 	const { settings, overrides, handledByUser } = plan
 	const { part: kafka, token } = await kafkaPart(plan)
+	const keeps = plan.consumes ? settings.retentionSeconds : undefined
+	if (keeps !== undefined && kafka.kind === 'js')
+		plan.warn?.(
+			'[KafkaAdapter] retentionSeconds has no effect in this worker: its jobs come through a kafkajs object, without their ' +
+				'age and partition. It deletes nothing, and a job of a run that was deleted starts it anew',
+		)
 	const config = {
 		topic: settings.topic,
 		groupId: settings.groupId,
@@ -241,6 +257,7 @@ export const buildConfig = async (plan) => {
 		revokeGraceMs: settings.revokeGraceMs,
 		maxStallMs: settings.maxStallMs,
 		poisonOpenings: settings.poisonOpenings,
+		...(keeps === undefined ? {} : { retentionSeconds: keeps, sweepEverySeconds: settings.sweepEverySeconds }),
 		...(isEmbedded(settings.kafka) ? { crashAfterCalls: settings.kafka.crashAfterCalls } : {}),
 	}
 	return { config, token }

@@ -4,10 +4,10 @@
  * A copy has the write time of its document, so that whatever is newer stands, on either side (src/backends/cassandra/migration.rs).
  * Hence there is nothing to be remembered between two calls: a run whose copy is complete is only compared.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { checkName, positive } from '../adapter/options.js'
 import { nativeCassandra } from '../bridge/native-connections.js'
-import { Code, KafkaAdapterError, optionError, unwrap } from '../errors.js'
+import { Code, KafkaAdapterError, optionError } from '../errors.js'
+import { inLanes, noteFailure, pace, patiently } from '../paced.js'
 import { pagesOf } from '../stores/pages.js'
 
 /**
@@ -19,11 +19,6 @@ import { pagesOf } from '../stores/pages.js'
 export const MODES = /** @type {const} */ (['look', 'copy', 'move'])
 export const RUNS_PER_SECOND = 200
 export const CONCURRENCY = 8
-/** Failures that are told; all are counted. */
-const MOST_FAILURES = 100
-/** Of what may pass: pauses of 0.2 to 6.4 s. */
-const ATTEMPTS = 7
-const FIRST_PAUSE_MS = 200
 
 /** @param {MigrationOptions} options */
 const readOptions = (options) => {
@@ -44,36 +39,6 @@ const readOptions = (options) => {
 		mode,
 		runsPerSecond: positive(given, 'runsPerSecond', RUNS_PER_SECOND, { infinite: true }),
 		concurrency: positive(given, 'concurrency', CONCURRENCY),
-	}
-}
-
-/**
- * What may pass is tried again.
- *
- * @template T
- * @param {() => Promise<T | import('../errors.js').Failure>} work
- * @param {AbortSignal | undefined} signal
- * @returns {Promise<T>}
- */
-const patiently = async (work, signal) => {
-	for (let attempt = 1, pause = FIRST_PAUSE_MS; ; attempt++, pause *= 2) {
-		try {
-			return await unwrap(work())
-		} catch (error) {
-			if (!(/** @type {any} */ (error).retryable) || attempt === ATTEMPTS || signal?.aborted) throw error
-			await sleep(pause)
-		}
-	}
-}
-
-/** Lets one through after the other, so many in a second. @param {number} perSecond */
-const pace = (perSecond) => {
-	let next = 0
-	return async () => {
-		const now = performance.now()
-		const at = Math.max(now, next)
-		next = at + 1000 / perSecond
-		if (at > now) await sleep(at - now)
 	}
 }
 
@@ -127,31 +92,18 @@ export const migrateContexts = async (options) => {
 	/** @type {MigrationReport} */
 	const report = { runs: 0, same: 0, copied: 0, stale: 0, gone: 0, failed: 0, failures: [], finished: false }
 	const runs = runsOf(cassandra, from, signal)
-	const turn = pace(runsPerSecond)
-	let isBroken = false
-	const lane = async () => {
-		for (let next = await runs.next(); !next.done; next = await runs.next()) {
-			const runId = next.value
-			await turn()
-			if (isBroken || signal?.aborted) return
-			try {
-				report[await patiently(() => cassandra.copyRun(from, to, runId, mode), signal)]++
-			} catch (error) {
-				report.failed++
-				const { code = Code.Internal, message } = /** @type {any} */ (error)
-				if (report.failures.length < MOST_FAILURES) report.failures.push({ runId, code, message })
-			}
-			report.runs++
-			onProgress?.(report)
+	const turn = pace(runsPerSecond, signal)
+	await inLanes(runs, concurrency, async (runId) => {
+		await turn()
+		if (signal?.aborted) return
+		try {
+			report[await patiently(() => cassandra.copyRun(from, to, runId, mode), signal)]++
+		} catch (error) {
+			noteFailure(report, runId, error)
 		}
-	}
-	// They share one generator, which hands out one run after the other, whoever asks. When one of them breaks, none begins another run.
-	const breaking = (/** @type {unknown} */ error) => {
-		isBroken = true
-		throw error
-	}
-	const lanes = await Promise.allSettled(Array.from({ length: concurrency }, () => lane().catch(breaking)))
-	for (const ended of lanes) if (ended.status === 'rejected') throw ended.reason
+		report.runs++
+		onProgress?.(report)
+	})
 	report.finished = !signal?.aborted
 	return report
 }

@@ -66,7 +66,7 @@ impl Machine {
     pub(super) fn bury_command(&mut self, run: &str, command: PendingCommand, code: &'static str, reason: String) {
         // A wake-up of a run that is gone has nobody to tell. Of any other it may be all that brings the run back, so it is
         // kept for an operator, like every command.
-        if code == Code::RunUnknown.as_str() && Timer::behind(run, &command.text).is_some() {
+        if [Code::RunUnknown, Code::RunExpired].iter().any(|gone| gone.as_str() == code) && Timer::behind(run, &command.text).is_some() {
             let anchor = self.finish_command(run, &command);
             return self.release(anchor);
         }

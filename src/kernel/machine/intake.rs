@@ -111,12 +111,15 @@ impl Machine {
             self.counters.rehomed += 1;
             let token = self.token();
             self.pending.insert(token, anchor);
-            return self.actions.push(Action::Send { token, job: outbound(job, message.hops + 1) });
+            let sent_ms = message.timestamp_ms.filter(|_| !mutant(Mutant::YoungAtHome));
+            let job = OutboundJob { hops: message.hops + 1, sent_ms, ..outbound(job) };
+            return self.actions.push(Action::Send { token, job });
         }
         if self.config.hand_over && job.command.is_none() {
             let token = self.token();
             self.pending.insert(token, anchor);
-            return self.actions.push(Action::HandOver { token, job: outbound(job, 0), message });
+            self.handed.insert(token, (job.run.clone(), message.timestamp_ms));
+            return self.actions.push(Action::HandOver { token, job: outbound(job), message });
         }
         self.deliver(job, message.partition, anchor, Some(Box::new(message)));
     }
@@ -153,6 +156,7 @@ impl Machine {
 
     /// JavaScript's `handleJob` settled. A rejection buries the message: the hook had its own retries.
     pub fn handled(&mut self, token: u64, message: RawMessage, run: String, result: Result<(), FlowError>) {
+        self.handed.remove(&token);
         let Some(anchor) = self.pending.remove(&token) else { return };
         match result {
             Ok(()) => self.release(anchor),
@@ -321,6 +325,6 @@ pub(super) fn submission_of(anchor: Anchor) -> Option<u64> {
     }
 }
 
-fn outbound(job: Job, hops: u32) -> OutboundJob {
-    OutboundJob { run: job.run, blueprint: job.blueprint, node: job.node, command: job.command, hops }
+fn outbound(job: Job) -> OutboundJob {
+    OutboundJob { run: job.run, blueprint: job.blueprint, node: job.node, command: job.command, ..OutboundJob::default() }
 }

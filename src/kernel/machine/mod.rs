@@ -12,6 +12,7 @@
 //! anything due always has an uncompleted message (G5), with and without successor messages.
 
 mod commands;
+mod expiry;
 mod intake;
 #[cfg(test)]
 mod merge_tests;
@@ -71,6 +72,8 @@ pub struct Config {
     pub touch_every: Duration,
     /// An open copy older than this is checked against the store before it is written over (D8).
     pub verify_after: Duration,
+    /// How long rows of ended runs are kept; `None` for ever.
+    pub retention: Option<Duration>,
     /// Whether there is a place for durable timers.
     pub timers: bool,
     /// How the context store lays out a run.
@@ -92,6 +95,7 @@ impl Default for Config {
             touch_first: Duration::from_secs(1),
             touch_every: Duration::from_secs(30),
             verify_after: Duration::from_millis(100),
+            retention: None,
             timers: false,
             layout: ContextLayout::default(),
         }
@@ -136,6 +140,13 @@ pub enum Anchor {
 pub enum Action {
     /// Read a run's state.
     Load {
+        /// Answer with this handle.
+        handle: u32,
+        /// Run id.
+        run: String,
+    },
+    /// Look up what the status row of a run says; answer with [`Machine::status_found`].
+    FindStatus {
         /// Answer with this handle.
         handle: u32,
         /// Run id.
@@ -506,6 +517,8 @@ pub struct Machine {
     sending: HashMap<u64, Sending>,
     // Anchors that an outside operation completes: dead letters, re-productions, hand-overs.
     pending: HashMap<u64, Anchor>,
+    // Messages that a handler of the user has, by their tokens: run, and when it was sent.
+    handed: HashMap<u64, (String, Option<i64>)>,
     submissions: HashMap<u64, u32>,
     openings: openings::Openings,
     // Versions of blueprints that this worker has, as a parked run names them.
@@ -539,6 +552,7 @@ impl Machine {
             ended: Remembered::default(),
             sending: HashMap::new(),
             pending: HashMap::new(),
+            handed: HashMap::new(),
             submissions: HashMap::new(),
             openings: openings::Openings::default(),
             versions: HashSet::new(),

@@ -35,11 +35,19 @@ impl Machine {
             Ok(stored) => stored,
             Err(error) => return self.refuse(handle, error.code().as_str(), error.to_string(), None, now),
         };
-        let existed = stored.is_some();
-        if !existed && run.waiting.iter().all(|waiting| waiting.command.is_some()) {
+        if stored.is_none() && run.waiting.iter().all(|waiting| waiting.command.is_some()) {
             let reason = "The run has no row in the context table".to_owned();
             return self.refuse(handle, Code::RunUnknown.as_str(), reason, None, now);
         }
+        if stored.is_some() || !self.doubt(handle, now) {
+            self.open(handle, stored, now);
+        }
+    }
+
+    // Begins a session for what was read.
+    pub(super) fn open(&mut self, handle: u32, stored: Option<StoredContext>, now: Now) {
+        let Some(run) = self.runs.get_mut(&handle) else { return };
+        let existed = stored.is_some();
         let write_micros = stored.as_ref().and_then(|row| row.write_micros);
         let stored = match stored.map_or_else(|| Ok(self.config.layout.nothing()), StoredContext::read) {
             Ok(stored) => stored,
@@ -425,6 +433,6 @@ pub(super) fn rebuilt(run: &str, blueprint: &str, node: &str, command: Option<St
         Anchor::Log { partition, offset, .. } => (partition, offset),
         Anchor::Submitted(_) => (VIRTUAL_PARTITION, 0),
     };
-    let job = OutboundJob { run: run.to_owned(), blueprint: blueprint.to_owned(), node: node.to_owned(), command, hops: 0 };
+    let job = OutboundJob { run: run.to_owned(), blueprint: blueprint.to_owned(), node: node.to_owned(), command, ..OutboundJob::default() };
     RawMessage { partition, offset, key: Some(run.as_bytes().to_vec()), value: Some(job::encode(&job).into_bytes()), ..RawMessage::default() }
 }
