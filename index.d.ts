@@ -56,9 +56,9 @@ export interface KafkaSettings {
 	sasl?:
 		| { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string }
 		| { mechanism: 'oauthbearer'; oauthBearerProvider: () => Promise<{ value: string }> }
-	/** Milliseconds without a sign of life after which the group takes a worker's partitions away. Default 10000. */
+	/** Milliseconds without a sign of life after which the group takes a worker's partitions away, at most an hour. Default 10000. */
 	sessionTimeoutMs?: number
-	/** Milliseconds between signs of life. Default 3000. */
+	/** Milliseconds between signs of life, fewer than `sessionTimeoutMs`. Default 3000. */
 	heartbeatIntervalMs?: number
 	/** Milliseconds that a message waits for others to be sent with. Default 0.5. */
 	lingerMs?: number
@@ -81,6 +81,8 @@ export interface CassandraSettings {
 	port?: number
 	/** Nodes of other data centres are not used. Default: the data centre of the first node that answers. */
 	localDataCenter?: string
+	/** Keyspace of the tables, where the option `keyspace` is left out. A CQL identifier. */
+	keyspace?: string
 	credentials?: { username: string; password: string }
 	sslOptions?: TlsOptions
 	socketOptions?: {
@@ -201,9 +203,9 @@ export interface KafkaAdapterOptions extends Omit<AdapterOptions, 'coordinationS
 	topicName?: string
 	/** Consumer group. Default `flowcraft-workers`. */
 	groupId?: string
-	/** Where messages go that nobody can process. Default `<topicName>.dead-letters`. */
+	/** Where messages go that nobody can process: not to `topicName`. Default `<topicName>.dead-letters`. */
 	deadLetterTopic?: string
-	/** Keyspace of both tables. A CQL identifier, else `ERR_OPTION`. */
+	/** Keyspace of both tables. A CQL identifier, else `ERR_OPTION`. Default: that of `cassandraClient`. */
 	keyspace?: string
 	/** Table with the state of the runs. A CQL identifier, else `ERR_OPTION`. */
 	contextTableName?: string
@@ -659,7 +661,8 @@ export interface SchemaOptions {
 /** Where the tables are, as for the adapter. */
 export interface SchemaTables {
 	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
-	keyspace: string
+	/** Default: that of `cassandraClient`. */
+	keyspace?: string
 	contextTableName: string
 	/** The tables of timers, leases and running runs are named after it: `<name>_due`, `<name>_leases`, `<name>_running`. At most 40 characters. */
 	statusTableName: string
@@ -676,12 +679,15 @@ export interface SchemaReport {
 export declare function ensureSchema(options: SchemaTables & SchemaOptions): Promise<SchemaReport>
 
 /** {@link KafkaAdapter.schemaStatements} without an adapter. */
-export declare function schemaStatements(options: Omit<SchemaTables, 'cassandraClient'> & SchemaOptions): string[]
+export declare function schemaStatements(
+	options: Omit<SchemaTables, 'cassandraClient' | 'keyspace'> & { keyspace: string } & SchemaOptions,
+): string[]
 
 export interface CassandraContextOptions {
+	/** As `cassandraClient` of the adapter. Errors: `ERR_OPTION`. */
 	client: CassandraClient | CassandraSettings | string | readonly string[]
-	/** A CQL identifier, else `ERR_OPTION`. */
-	keyspace: string
+	/** A CQL identifier, else `ERR_OPTION`. Default: that of `client`. */
+	keyspace?: string
 	/** A CQL identifier, else `ERR_OPTION`. */
 	tableName: string
 	/** Bytes of one key's value as JSON. Default 8388608 (8 MiB); contexts of an adapter have the adapter's. */
@@ -733,9 +739,10 @@ export interface KafkaReconcilerOptions {
 	adapter: { reconcile(runId: string): Promise<Set<string>> }
 	/** Where the status table is, as for the adapter. */
 	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
-	keyspace: string
+	/** Default: that of `cassandraClient`. */
+	keyspace?: string
 	statusTableName: string
-	/** Seconds without a change after which a run that is `running` counts as stalled. */
+	/** Seconds without a change after which a run that is `running` counts as stalled: 0 to 315360000, else `ERR_OPTION`. */
 	stalledThresholdSeconds: number
 	/**
 	 * Where there is an index of running runs (`ensureSchema`), stalled ones are found by it, and once in so many seconds, over
@@ -760,7 +767,7 @@ export interface ReconciliationStats {
 export interface ReconciliationOptions {
 	/** Stalled runs that this call looks after, at most. Default all. A value below 1, or no whole number: `ERR_OPTION`. */
 	limit?: number
-	/** How many of them at once. Default 1. A value below 1, or no whole number: `ERR_OPTION`. */
+	/** How many of them at once, at most 10000. Default 1. A value below 1, or no whole number: `ERR_OPTION`. */
 	concurrency?: number
 	/** Once it is aborted, no further run is looked after; those under way are, and `run()` answers what was done. */
 	signal?: AbortSignal
@@ -786,7 +793,8 @@ export declare class KafkaAdapterError extends Error {
 
 export interface MigrationOptions {
 	cassandraClient: CassandraClient | CassandraSettings | string | readonly string[]
-	keyspace: string
+	/** Default: that of `cassandraClient`. */
+	keyspace?: string
 	/** Table in layout `document`. */
 	from: string
 	/** Table in layout `entries`, which {@link ensureSchema} makes. */
@@ -798,7 +806,7 @@ export interface MigrationOptions {
 	mode?: 'look' | 'copy' | 'move'
 	/** Runs looked at in a second, at most. Default 200; may be `Infinity`. */
 	runsPerSecond?: number
-	/** Runs at once. Default 8. */
+	/** Runs at once, at most 10000. Default 8. */
 	concurrency?: number
 	/** No further run is begun once it is aborted. */
 	signal?: AbortSignal

@@ -29,6 +29,44 @@ export const differences = {
 		source: 'spec 2.3 (names are interpolated unquoted)',
 		reason: 'the name is put into every statement as it is',
 	},
+	'construction: a logger without methods': {
+		theirs: { error: 'this.logger.info is not a function' },
+		ours: {
+			error:
+				'options.runtimeOptions.logger: "debug" is no method of it. ' +
+				'Give a logger as FlowRuntime takes it, or leave it out',
+		},
+		source: 'issue 3, bad input',
+		reason: 'both refuse; ours says which option, and what to do',
+	},
+	'context: without a keyspace': {
+		theirs: { value: 'undefined.contexts' },
+		ours: { error: 'options.keyspace: missing. Give the keyspace that holds your tables' },
+		source: 'issue 3, bad input',
+		reason: 'every statement of it would ask for a table in a keyspace called "undefined"',
+	},
+	'store: without a client': {
+		theirs: { value: undefined },
+		ours: { error: 'redis: undefined is no client. Give an ioredis client, settings or a Redis URL' },
+		source: 'issue 3, bad input',
+		reason: 'every call of it would end in a TypeError',
+	},
+	'reconciler: a threshold that is no number': {
+		theirs: { value: 'function' },
+		ours: {
+			error:
+				'options.stalledThresholdSeconds: a string is not a number from 0 to 315360000. ' +
+				'Give the seconds after which a run without a change counts as stalled',
+		},
+		source: 'issue 3, bad input',
+		reason: 'each of its runs would ask the table for rows before an invalid date',
+	},
+	'reconciler: without an adapter': {
+		theirs: { error: "Cannot read properties of undefined (reading 'logger')" },
+		ours: { error: 'options.adapter: missing. Give a KafkaAdapter' },
+		source: 'issue 3, bad input',
+		reason: 'both refuse; ours says which option, and what to do',
+	},
 	'life cycle: what start returns': {
 		theirs: undefined,
 		ours: 'a promise',

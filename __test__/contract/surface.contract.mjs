@@ -203,6 +203,23 @@ const construction = [
 		observe: (module) => outcome(() => adapterOf(module, { runtimeOptions: undefined })),
 	},
 	{
+		id: 'construction: a logger without methods',
+		observe: (module) => outcome(() => adapterOf(module, { runtimeOptions: { logger: {} } }).logger),
+	},
+	{
+		id: 'construction: what is falsy says nothing',
+		observe: (module) => {
+			const adapter = adapterOf(module, {
+				groupId: 0,
+				topicName: 0,
+				eventBus: null,
+				runtimeOptions: { ...silent(), registry: 0 },
+			})
+			return [adapter.groupId, adapter.topicName, adapter.eventBus]
+		},
+		expect: ['flowcraft-workers', 'flowcraft-jobs', null],
+	},
+	{
 		id: 'construction: a table name that is more than a name',
 		observe: (module) => outcome(() => adapterOf(module, { contextTableName: 'a; DROP TABLE b' }).contextTableName),
 	},
@@ -561,6 +578,13 @@ const contexts = [
 		expect: [['client', 'runId', 'tableName', 'type'], []],
 	},
 	{
+		id: 'context: without a keyspace',
+		observe: (module) => {
+			const options = { client: memoryCassandra(), tableName: 'contexts' }
+			return outcome(() => new module.CassandraContext('run', options).tableName)
+		},
+	},
+	{
 		id: 'context: set and get objects, numbers and lists [6.1]',
 		observe: async (module) => {
 			const { context } = contextOf(module)
@@ -770,6 +794,10 @@ const stores = [
 		expect: [expected, [['get', 'test-key']]],
 	})),
 	{
+		id: 'store: without a client',
+		observe: (module) => outcome(() => new module.RedisCoordinationStore(undefined).redis),
+	},
+	{
 		id: 'store: own property, and failures are told',
 		observe: async (module) => {
 			const redis = { get: () => Promise.reject(new Error('gone')) }
@@ -877,6 +905,20 @@ const reconcilers = [
 			return outcome(() => module.createKafkaReconciler(options).run())
 		},
 		expect: { error: 'down' },
+	},
+	{
+		id: 'reconciler: a threshold that is no number',
+		observe: (module) => {
+			const options = { adapter: { reconcile() {} }, cassandraClient: memoryCassandra(), ...TABLES }
+			return outcome(() => typeof module.createKafkaReconciler({ ...options, stalledThresholdSeconds: 'five' }).run)
+		},
+	},
+	{
+		id: 'reconciler: without an adapter',
+		observe: (module) => {
+			const options = { cassandraClient: memoryCassandra(), ...TABLES, stalledThresholdSeconds: 1 }
+			return outcome(() => typeof module.createKafkaReconciler(options).run)
+		},
 	},
 	{
 		id: 'reconciler: more than one page',

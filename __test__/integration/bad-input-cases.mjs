@@ -5,6 +5,7 @@
  * In `message`, `<...>` stands for what differs from case to case.
  */
 import { closedPort } from '../support/faults.mjs'
+import { SETTINGS } from './bad-option-cases.mjs'
 
 const ID_LIMIT = 1024
 const MESSAGE_LIMIT = 64 * 1024
@@ -29,9 +30,7 @@ const WHOLE = [
 	['leaseTtlMs', 8000],
 	['revokeGraceMs', 5000],
 	['maxStallMs', 60000],
-	['poisonOpenings', 5],
 	['retentionSeconds', 'to keep runs for ever'],
-	['sweepEverySeconds', 3600],
 ]
 
 /** @param {string} input @param {Record<string, unknown>} options @param {string} message @returns {OptionCase} */
@@ -90,7 +89,7 @@ const WEBHOOKS = [
 	hooks(
 		"{ baseUrl, secret, maxBodyBytes: '1 MB' }",
 		{ ...GOOD_HOOKS, maxBodyBytes: '1 MB' },
-		'options.webhooks.maxBodyBytes: 1 MB is not a whole number from 1 to 786432. The default is 262144',
+		'options.webhooks.maxBodyBytes: "1 MB" is not a whole number from 1 to 786432. The default is 262144',
 	),
 ]
 
@@ -151,7 +150,7 @@ export const OPTIONS = [
 	option(
 		'`kafka: 7`',
 		{ kafka: 7 },
-		'options.kafka: number is no client. Give a kafkajs Kafka, brokers, settings, or backend: "embedded"',
+		'options.kafka: a number is no client. Give a kafkajs Kafka, brokers, settings, or backend: "embedded"',
 	),
 	option(
 		'`kafka: {}`',
@@ -196,17 +195,17 @@ export const OPTIONS = [
 	option(
 		"`brokers: 'localhost'`",
 		{ kafka: undefined, brokers: 'localhost' },
-		'options.kafka[0]: "localhost" is not an address. Write "host:port", for example "127.0.0.1:9092"',
+		'options.brokers[0]: "localhost" is not an address. Write "host:port", for example "127.0.0.1:9092"',
 	),
 	option(
 		'`cassandraClient: []`',
 		{ cassandraClient: [] },
-		'options.cassandraClient.contactPoints: no contact point is given. Give at least one "host:port"',
+		'options.cassandraClient: no contact point is given. Give at least one "host:port"',
 	),
 	option(
 		'`cassandraClient: 7`',
 		{ cassandraClient: 7 },
-		'options.cassandraClient: missing. Give a cassandra-driver Client, contact points, settings, or backend: "embedded"',
+		'options.cassandraClient: a number is no client. Give a cassandra-driver Client, contact points, settings, or backend: "embedded"',
 	),
 	option(
 		'`cassandraClient: { contactPoints: [1] }`',
@@ -248,7 +247,7 @@ export const OPTIONS = [
 		{ topicName: 'my topic' },
 		`options.topicName: "my topic" is not a topic name. ${TOPIC}`,
 	),
-	option('`topicName: 7`', { topicName: 7 }, `options.topicName: a number is not a topic name. ${TOPIC}`),
+	option('`topicName: 7`', { topicName: 7 }, `options.topicName: 7 is not a topic name. ${TOPIC}`),
 	option("`topicName: '..'`", { topicName: '..' }, `options.topicName: ".." is not a topic name. ${TOPIC}`),
 	option(
 		'`topicName` of 250 characters',
@@ -268,7 +267,7 @@ export const OPTIONS = [
 	option(
 		'`workerId: {}`',
 		{ workerId: {} },
-		'options.workerId: a object is not a string. The default is "<host, process id, random part>"',
+		'options.workerId: an object is not a string. The default is "<host, process id, random part>"',
 	),
 	option(
 		'`keyspace: undefined`',
@@ -302,7 +301,7 @@ export const OPTIONS = [
 		{ statusTableName: 'x'.repeat(49) },
 		`options.statusTableName: "<name>" ${LONG_NAME}`,
 	),
-	option('`keyspace: 7`', { keyspace: 7 }, `options.keyspace: a number is not a CQL identifier. ${NAME}`),
+	option('`keyspace: 7`', { keyspace: 7 }, `options.keyspace: 7 is not a CQL identifier. ${NAME}`),
 	option(
 		'`retentionSeconds`, and a `cassandraClient` that is driven through its own methods',
 		{ cassandraClient: { execute: async () => ({ rows: [] }) }, retentionSeconds: 60 },
@@ -362,14 +361,15 @@ export const OPTIONS = [
 	option(
 		'`topicPartitions: 0`',
 		{ topicPartitions: 0 },
-		'options.topicPartitions: 0 is not a whole number of at least 1. The default is what the brokers are set to',
+		'options.topicPartitions: 0 is not a whole number from 1 to 2147483647. The default is what the brokers are set to',
 	),
 	option(
 		"`startTimeoutMs: 'long'`",
 		{ startTimeoutMs: 'long' },
-		'options.startTimeoutMs: long is not a whole number of at least 1, or Infinity. The default is 10000',
+		'options.startTimeoutMs: "long" is not a whole number from 1 to 2147483647, or Infinity. The default is 10000',
 	),
 	...WEBHOOKS,
+	...SETTINGS,
 	option(
 		'`runtimeOptions: undefined`',
 		{ runtimeOptions: undefined },
@@ -380,7 +380,7 @@ export const OPTIONS = [
 			option(
 				`\`${name}: ${typeof value === 'string' ? `'${value}'` : value}\``,
 				{ [name]: value },
-				`options.${name}: ${value} is not a whole number of at least 1. The default is ${standard}`,
+				`options.${name}: ${JSON.stringify(value)} is not a whole number of at least 1. The default is ${standard}`,
 			),
 		),
 	),
@@ -525,7 +525,7 @@ export const STARTS = [
 		cure: '`ensureSchema({ ttlSeconds: 0 })`',
 		prepare: async (place) => {
 			const statusTableName = `brief_${place.topic.replaceAll('-', '_')}`
-			const { cassandra, where } = place.cluster
+			const { where } = place.cluster
 			const { keyspace, contexts: contextTableName } = place
 			const { contactPoints, localDataCenter } = where
 			const tables = {

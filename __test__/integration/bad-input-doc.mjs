@@ -4,6 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { MESSAGES, OPTIONS, OTHERS, REQUESTS, RUNS, STARTS } from './bad-input-cases.mjs'
+import { DOORS } from './bad-option-cases.mjs'
 
 export const FILE = fileURLToPath(new URL('../../docs/bad-input.md', import.meta.url))
 
@@ -34,6 +35,19 @@ ${table(
 	['option', 'code', 'message'],
 	OPTIONS.map((row) => [row.input, ...said(row)]),
 )}
+
+### Without an adapter
+
+What the call throws, or rejects with; nothing has been asked of any service.
+
+${DOORS.map(
+	({ name, rows }) => `\`${name}\`
+
+${table(
+	['option', 'code', 'message'],
+	rows.map((row) => [row.input, ...said(row)]),
+)}`,
+).join('\n\n')}
 
 ## Services
 

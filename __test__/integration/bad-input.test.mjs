@@ -9,6 +9,7 @@ import { KafkaAdapter, KafkaAdapterError } from '../../src/js/index.js'
 import { openCluster, recorder, unique, until } from '../support/cluster.mjs'
 import { MESSAGES, OPTIONS, OTHERS, RUNS, STARTS } from './bad-input-cases.mjs'
 import { FILE, render } from './bad-input-doc.mjs'
+import { DOORS } from './bad-option-cases.mjs'
 
 const blueprint = { id: 'good', nodes: [{ id: 'a', uses: 'a' }], edges: [] }
 
@@ -59,6 +60,24 @@ describe('G9: options, refused by the constructor', () => {
 		})
 	}
 })
+
+/** Options of what works without an adapter. */
+for (const { name, good, call, rows } of DOORS) {
+	describe(`G9: ${name}`, () => {
+		for (const { input, options, code, message } of rows) {
+			test(`${input} -> ${code}`, () =>
+				assert.rejects(
+					async () => call({ ...good, ...options }),
+					(error) => {
+						assert.ok(error instanceof KafkaAdapterError)
+						assert.equal(error.code, code)
+						assert.match(error.message, pattern(message))
+						return true
+					},
+				))
+		}
+	})
+}
 
 describe('G9: services, refused by start(), which may be called again', () => {
 	for (const { input, code, message, cure: words, prepare } of STARTS) {

@@ -141,7 +141,7 @@ describe('plain Kafka settings', () => {
 		[[], /^options\.kafka: no broker is given/],
 		[{}, /^options\.kafka\.brokers: no list of brokers/],
 		[{ brokers: ['a:1', 'b c:2'] }, /^options\.kafka\.brokers\[1\]/],
-		[{ brokers: 'a:1', sessionTimeoutMs: '9 s' }, /^options\.kafka\.sessionTimeoutMs: a string, not a number/],
+		[{ brokers: 'a:1', sessionTimeoutMs: '9 s' }, /^options\.kafka\.sessionTimeoutMs: a string is not a whole number/],
 	]
 	for (const [value, message] of refused) {
 		it(`refuses ${JSON.stringify(value)}`, () => {

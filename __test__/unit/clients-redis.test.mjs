@@ -50,6 +50,11 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 			})
 		})
 
+		it('has no limit of its own where it is set to 0', () => {
+			const none = settings({ connectTimeout: 0, commandTimeout: 0 })
+			assert.deepEqual([none.connectTimeoutMs, none.commandTimeoutMs], [undefined, undefined])
+		})
+
 		it('gives its TLS settings', () => {
 			assert.deepEqual(settings('rediss://h').tls, { ca: defaultRoots(), rejectUnauthorized: true })
 			assert.deepEqual(settings({ tls: { ca: 'CA' } }).tls, { ca: 'CA', rejectUnauthorized: true })
@@ -100,6 +105,11 @@ for (const [version, { Redis, Cluster }] of Object.entries({ 5: ioredis5, 6: ior
 		})
 
 		const unsupported = [
+			['password (a number is not a string)', () => make({ password: 7 })],
+			['keyPrefix (a number is not a string)', () => make({ keyPrefix: 7 })],
+			['commandTimeout (-5 is not a whole number of at least 0)', () => make({ commandTimeout: -5 })],
+			['startupNodes', () => cluster(['redis://:word@a:1'])],
+			['sentinels', () => make({ sentinels: [{ host: 's', port: 0 }], name: 'm' })],
 			['path (unix socket)', () => make({ path: '/tmp/redis.sock' })],
 			['tls.servername', () => make({ host: 'a', tls: { servername: 'b' } })],
 			[
@@ -150,8 +160,11 @@ describe('plain Redis settings', () => {
 
 	const refused = [
 		['localhost:6379', /^options\.coordinationStore: not a Redis URL/],
-		['redis://h/x', /^options\.coordinationStore\.db: NaN is not a database number/],
-		[{ host: 'h', port: 'x' }, /^options\.coordinationStore\.port: NaN is not a port/],
+		['redis://h/x', /^options\.coordinationStore: "x" is not a database number/],
+		['redis://h:0', /^options\.coordinationStore: 0 is not a port/],
+		['redis://h?db=3', /^options\.coordinationStore: more than a database stands behind the host/],
+		['redis://us%er@h', /^options\.coordinationStore: its login is not percent-encoded/],
+		[{ host: 'h', port: 'x' }, /^options\.coordinationStore\.port: a string is not a whole number/],
 		[{ url: 'nonsense' }, /^options\.coordinationStore\.url: not a Redis URL/],
 	]
 	for (const [value, message] of refused) {

@@ -1,7 +1,7 @@
 /** What the options refuse, how they say it, and what they never refuse. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { CassandraContext, createKafkaReconciler, KafkaAdapter } from '../../src/js/index.js'
+import { CassandraContext, createKafkaReconciler, KafkaAdapter, RedisCoordinationStore } from '../../src/js/index.js'
 import { readOptions } from '../../src/js/adapter/options.js'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
@@ -20,11 +20,17 @@ const settings = { ...mocks, kafka: 'a:9092', cassandraClient: 'a', coordination
 const refused = [
 	['runtimeOptions', undefined, /^options\.runtimeOptions: missing\. Give the options of your FlowRuntime/],
 	['kafka', undefined, /^options\.kafka: undefined is no client\. Give a kafkajs Kafka/],
-	['kafka', 7, /^options\.kafka: number is no client/],
+	['kafka', { producer() {} }, /^options\.kafka: "consumer" is no method of it/],
+	[
+		'cassandraClient',
+		{ contactPoint: 'a' },
+		/^options\.cassandraClient: neither settings nor an object with "execute"/,
+	],
+	['kafka', 7, /^options\.kafka: a number is no client/],
 	['kafka', {}, /^options\.kafka\.brokers: no list of brokers/],
 	['kafka', { brokers: ['a'] }, /^options\.kafka\.brokers\[0\]: "a" is not an address/],
 	['kafka', { brokers: ['a:1'], ssl: { pfx: 'x' } }, /^options\.kafka\.ssl\.pfx: not supported/],
-	['cassandraClient', [], /^options\.cassandraClient\.contactPoints: no contact point is given/],
+	['cassandraClient', [], /^options\.cassandraClient: no contact point is given/],
 	['cassandraClient', { contactPoints: [1] }, /^options\.cassandraClient\.contactPoints\[0\]: a number is not/],
 	['coordinationStore', 'localhost', /^options\.coordinationStore: not a Redis URL/],
 	['coordinationStore', { host: 'a', path: '/x' }, /^options\.coordinationStore\.path \(unix socket\): not supported/],
@@ -46,7 +52,7 @@ const refused = [
 		{ cluster: ['a:1'], tls: true },
 		/^options\.coordinationStore\.tls \(of a cluster\): not supported/,
 	],
-	['keyspace', 7, /^options\.keyspace: a number is not/],
+	['keyspace', 7, /^options\.keyspace: 7 is not/],
 	['keyspace', undefined, /^options\.keyspace: missing\. Give the keyspace/],
 	['contextTableName', 'a.b', /^options\.contextTableName: "a\.b" is not/],
 	['contextTableName', undefined, /^options\.contextTableName: missing/],
@@ -57,11 +63,11 @@ const refused = [
 	['topicName', 'x'.repeat(250), /^options\.topicName/],
 	['deadLetterTopic', 'a/b', /^options\.deadLetterTopic/],
 	['groupId', 7, /^options\.groupId: a number is not a string\. The default is "flowcraft-workers"/],
-	['workerId', {}, /^options\.workerId: a object is not a string/],
+	['workerId', {}, /^options\.workerId: an object is not a string/],
 	['backend', 'memory', /^options\.backend: not a backend\. Use "embedded"/],
 	['backend', { embedded: '' }, /^options\.backend/],
 	['backend', { embedded: 'x', crashAfterCalls: 0 }, /^options\.backend\.crashAfterCalls: 0 is not a whole number/],
-	['backend', { embedded: 'x', crashAfterCalls: '7' }, /^options\.backend\.crashAfterCalls: 7 is not a whole number/],
+	['backend', { embedded: 'x', crashAfterCalls: '7' }, /^options\.backend\.crashAfterCalls: "7" is not a whole number/],
 	['strict', 'yes', /^options\.strict: "yes" is not true or false\. The default is false/],
 	['enforceTimeouts', 1, /^options\.enforceTimeouts: 1 is not true or false\. The default is false/],
 	['schedule', 'waves', /^options\.schedule: "waves" is not known\. Use one of eager, wave/],
@@ -71,7 +77,7 @@ const refused = [
 	['consistency', 'local_one', /^options\.consistency: "local_one" is not known\. Use one of ONE, TWO/],
 	['consistency', 'ANY', /^options\.consistency/],
 	['startPosition', 'middle', /^options\.startPosition/],
-	['topicPartitions', 0, /^options\.topicPartitions: 0 is not a whole number of at least 1/],
+	['topicPartitions', 0, /^options\.topicPartitions: 0 is not a whole number from 1 to 2147483647/],
 	...[
 		'maxConcurrentJobs',
 		'maxConcurrentJobsPerRun',
@@ -122,7 +128,8 @@ describe('an option that cannot work', () => {
 		const bad = 'x"; --'
 		const options = { client: mocks.cassandraClient, keyspace: 'ks', tableName: bad }
 		assert.throws(() => new CassandraContext('run', options), { code: 'ERR_OPTION', message: /^options\.tableName/ })
-		const reconciler = { ...mocks, adapter: {}, statusTableName: bad, stalledThresholdSeconds: 1 }
+		const adapter = { reconcile() {} }
+		const reconciler = { ...mocks, adapter, statusTableName: bad, stalledThresholdSeconds: 1 }
 		assert.throws(() => createKafkaReconciler(reconciler), { code: 'ERR_OPTION', message: /^options\.statusTableName/ })
 	})
 
@@ -155,6 +162,12 @@ describe('what 1.4.4 accepted', () => {
 		},
 		'a quoted name': { keyspace: '"MixedCase"' },
 		'options it never heard of': { somethingElse: 1 },
+		'a topic, a group and a bus that are falsy': { topicName: 0, groupId: 0, eventBus: false },
+		'runtime options that are falsy': {
+			runtimeOptions: { logger: silent, eventBus: '', registry: null, blueprints: 0 },
+		},
+		'null for what is left out': { topicPartitions: null, reconcileEverySeconds: null, brokers: null },
+		'a store with some methods': { coordinationStore: { get() {} } },
 	}
 	for (const [name, more] of Object.entries(accepted)) {
 		it(name, () => assert.doesNotThrow(() => new KafkaAdapter({ ...mocks, ...more })))
@@ -163,6 +176,20 @@ describe('what 1.4.4 accepted', () => {
 	it('names of 48 characters', () => {
 		const names = { keyspace: 'k'.repeat(48), contextTableName: 'c'.repeat(48), statusTableName: 's'.repeat(48) }
 		assert.doesNotThrow(() => new KafkaAdapter({ ...settings, ...names }))
+	})
+})
+
+describe('plain settings', () => {
+	it('take null for what is left out', () => {
+		const nothing = { clientId: null, ssl: null, sasl: null, properties: null, sessionTimeoutMs: null }
+		assert.doesNotThrow(() => new KafkaAdapter({ ...settings, kafka: { brokers: ['a:1'], ...nothing } }))
+	})
+
+	it('are those of a server on this machine, where they have no address', () => {
+		const { coordination } = readOptions({ ...settings, coordinationStore: { password: 'word' } })
+		assert.deepEqual(coordination, { password: 'word' })
+		const adapter = new KafkaAdapter({ ...settings, coordinationStore: { password: 'word' } })
+		assert.ok(adapter.store instanceof RedisCoordinationStore)
 	})
 })
 

@@ -19,7 +19,7 @@ describe('options of the schema', () => {
 	const refused = [
 		['keyspace', undefined, 'missing'],
 		['contextTableName', 'a;b', '"a;b" is not a CQL identifier'],
-		['statusTableName', 7, 'a number is not a CQL identifier'],
+		['statusTableName', 7, '7 is not a CQL identifier'],
 		['layout', 'rows', '"rows" is not known. Use one of document, entries'],
 		['replication', 0, 'not a replication'],
 		['replication', {}, 'not a replication'],
@@ -27,7 +27,7 @@ describe('options of the schema', () => {
 		['replication', 'SimpleStrategy', 'not a replication'],
 		['ttlSeconds', -1, '-1 is not a whole number of seconds up to 630720000'],
 		['ttlSeconds', 630_720_001, '630720001 is not a whole number'],
-		['ttlSeconds', '60', '60 is not a whole number'],
+		['ttlSeconds', '60', '"60" is not a whole number'],
 	]
 	for (const [option, value, problem] of refused) {
 		it(`refuses ${option}: ${JSON.stringify(value)}`, async () => {

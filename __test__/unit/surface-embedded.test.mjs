@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { describe, it } from 'node:test'
 import { KafkaAdapter } from '../../src/js/index.js'
+import { getNative } from '../../src/js/native.js'
 import { memoryLogger } from '../contract/mocks.mjs'
 
 const RUNS = 20
@@ -51,6 +52,16 @@ const runDiamonds = async (members) => {
 	)
 	return runs.map(({ runId }) => runId)
 }
+
+describe('the door to the engine', () => {
+	it('refuses a configuration that it cannot read with a code, and repeats nothing of it', () => {
+		const { NativeWorker } = getNative()
+		assert.throws(() => new NativeWorker('{"topic":"jobs","groupId":12345}', () => {}), {
+			code: 'ERR_INTERNAL',
+			message: /^internal error in worker configuration: Data error at line 1 column \d+\. Please report it$/,
+		})
+	})
+})
 
 describe('on the real engine', () => {
 	it('nothing overridden', () => runDiamonds({}))

@@ -4,7 +4,13 @@ import { afterEach, beforeEach, describe, it } from 'node:test'
 import cassandra from 'cassandra-driver'
 import { Cluster, Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
-import { CassandraContext, createKafkaReconciler, KafkaAdapter, RedisCoordinationStore } from '../../src/js/index.js'
+import {
+	CassandraContext,
+	createKafkaReconciler,
+	ensureSchema,
+	KafkaAdapter,
+	RedisCoordinationStore,
+} from '../../src/js/index.js'
 import { setNative } from '../../src/js/native.js'
 import { FakeCassandra, FakeRedis, FakeWorker, fakeNative, resetFakes } from '../contract/fake-native.mjs'
 import { memoryLogger } from '../contract/mocks.mjs'
@@ -204,6 +210,64 @@ describe('stores on their own', () => {
 		}
 		await new CassandraContext('run', { client, keyspace: 'ks', tableName: 't' }).toJSON()
 		assert.deepEqual([queries.length, FakeCassandra.connections.length], [1, 0])
+	})
+})
+
+describe('a configuration that the engine refuses', () => {
+	const refusing = (code) => {
+		class NativeWorker {
+			constructor() {
+				throw Object.assign(new Error('no worker can be made of it'), { code })
+			}
+		}
+		setNative({ ...fakeNative, NativeWorker })
+		return adapterOf().start()
+	}
+
+	it('is refused with its code, or that of a bug', async () => {
+		const message = 'no worker can be made of it'
+		await assert.rejects(refusing('ERR_OPTION'), { name: 'KafkaAdapterError', code: 'ERR_OPTION', message })
+		await assert.rejects(refusing('GenericFailure'), { name: 'KafkaAdapterError', code: 'ERR_INTERNAL', message })
+	})
+})
+
+describe('the keyspace of a client', () => {
+	const clients = {
+		'a genuine client': () => cassandraClient({ keyspace: 'mine' }),
+		settings: () => ({ contactPoints: 'h1', keyspace: 'mine' }),
+	}
+	for (const [name, make] of Object.entries(clients)) {
+		it(`${name}: is that of the adapter, unless it is given one`, () => {
+			assert.equal(adapterOf({ cassandraClient: make(), keyspace: undefined }).keyspace, 'mine')
+			assert.equal(adapterOf({ cassandraClient: make(), keyspace: 'ks' }).keyspace, 'ks')
+		})
+
+		it(`${name}: is that of a context`, () => {
+			assert.equal(new CassandraContext('run', { client: make(), tableName: 't' }).tableName, 'mine.t')
+			assert.equal(new CassandraContext('run', { client: make(), keyspace: 'ks', tableName: 't' }).tableName, 'ks.t')
+		})
+
+		it(`${name}: is that of a reconciler and of ensureSchema`, async () => {
+			const adapter = { reconcile: async () => new Set() }
+			const place = { cassandraClient: make(), statusTableName: 'statuses' }
+			await createKafkaReconciler({ ...place, adapter, stalledThresholdSeconds: 60 }).run()
+			await ensureSchema({ ...place, contextTableName: 'contexts' })
+			const [[, table], [, { keyspace }]] = FakeCassandra.calls
+			assert.deepEqual([table, keyspace], ['mine.statuses', 'mine'])
+		})
+	}
+
+	it('is not asked of a mock', () => {
+		const client = { execute: async () => ({}), keyspace: 'mine' }
+		assert.throws(() => new CassandraContext('run', { client: Object.assign(new Map(), client), tableName: 't' }), {
+			code: 'ERR_OPTION',
+			message: /^options\.keyspace: missing/,
+		})
+	})
+
+	it('is taken letter by letter from a genuine client, as by its driver', () => {
+		const client = cassandraClient({ keyspace: 'Mine' })
+		assert.equal(new CassandraContext('run', { client, tableName: 't' }).tableName, '"Mine".t')
 	})
 })
 

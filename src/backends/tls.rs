@@ -48,9 +48,9 @@ mod pem {
     use crate::kernel::error::FlowError;
 
     /// An error about one PEM text. OpenSSL's own words are left out: they can quote input.
-    pub(crate) fn refused(service: &str, field: &str, problem: &str) -> FlowError {
+    pub(crate) fn refused(option: &str, field: &str, problem: &str) -> FlowError {
         FlowError::Option {
-            path: format!("options.{service}.tls.{field}"),
+            path: format!("options.{option}.{field}"),
             problem: problem.into(),
             fix: "Give the content of a PEM file (a text that begins with -----BEGIN)".into(),
         }
@@ -61,48 +61,48 @@ mod pem {
         ///
         /// # Errors
         /// `Option` when the PEM or its passphrase is wrong.
-        pub(crate) fn private_key(&self, service: &str) -> Result<Option<PKey<Private>>, FlowError> {
+        pub(crate) fn private_key(&self, option: &str) -> Result<Option<PKey<Private>>, FlowError> {
             let Some(key) = &self.key else { return Ok(None) };
             let pem = key.reveal().as_bytes();
             // The callback form is never used: without a passphrase OpenSSL would ask on the terminal.
             let passphrase = self.passphrase.as_ref().map_or("", |secret| secret.reveal());
             PKey::private_key_from_pem_passphrase(pem, passphrase.as_bytes())
                 .map(Some)
-                .map_err(|_| refused(service, "key", "is not a private key in PEM form, or the passphrase does not open it"))
+                .map_err(|_| refused(option, "key", "is not a private key in PEM form, or the passphrase does not open it"))
         }
 
         /// Reads every certificate and the key, for clients that take the texts themselves.
         ///
         /// # Errors
         /// `Option` naming the one that is wrong.
-        pub(crate) fn check(&self, service: &str) -> Result<(), FlowError> {
-            self.authorities(service)?;
-            self.client_chain(service)?;
-            self.private_key(service).map(drop)
+        pub(crate) fn check(&self, option: &str) -> Result<(), FlowError> {
+            self.authorities(option)?;
+            self.client_chain(option)?;
+            self.private_key(option).map(drop)
         }
 
         /// The client certificate with its chain; empty when there is none.
         ///
         /// # Errors
         /// `Option` when the PEM is wrong.
-        pub(crate) fn client_chain(&self, service: &str) -> Result<Vec<X509>, FlowError> {
-            stack(self.cert.as_deref(), service, "cert")
+        pub(crate) fn client_chain(&self, option: &str) -> Result<Vec<X509>, FlowError> {
+            stack(self.cert.as_deref(), option, "cert")
         }
 
         /// The authorities to trust; empty when there are none given.
         ///
         /// # Errors
         /// `Option` when the PEM is wrong.
-        pub(crate) fn authorities(&self, service: &str) -> Result<Vec<X509>, FlowError> {
-            stack(self.ca.as_deref(), service, "ca")
+        pub(crate) fn authorities(&self, option: &str) -> Result<Vec<X509>, FlowError> {
+            stack(self.ca.as_deref(), option, "ca")
         }
     }
 
-    fn stack(pem: Option<&str>, service: &str, field: &str) -> Result<Vec<X509>, FlowError> {
+    fn stack(pem: Option<&str>, option: &str, field: &str) -> Result<Vec<X509>, FlowError> {
         let Some(pem) = pem else { return Ok(Vec::new()) };
-        let found = X509::stack_from_pem(pem.as_bytes()).map_err(|_| refused(service, field, "is not a certificate in PEM form"))?;
+        let found = X509::stack_from_pem(pem.as_bytes()).map_err(|_| refused(option, field, "is not a certificate in PEM form"))?;
         if found.is_empty() {
-            return Err(refused(service, field, "holds no certificate"));
+            return Err(refused(option, field, "holds no certificate"));
         }
         Ok(found)
     }

@@ -9,6 +9,7 @@ use napi_derive::napi;
 use serde::Deserialize;
 
 use super::changes::pairs;
+use super::json::read;
 use super::outcome::Outcome;
 use super::runtime::promise;
 use crate::backends::cassandra::{CassandraSettings, StandaloneTables, schema_statements};
@@ -37,9 +38,8 @@ fn whole_ms(ms: f64) -> i64 {
     ms as i64
 }
 
-// The glue has validated what users wrote, so a failure here is a bug of ours.
 fn read_plan(json: &str) -> Result<SchemaPlan, FlowError> {
-    serde_json::from_str(json).map_err(|error| FlowError::Internal { place: "schema plan", detail: error.to_string() })
+    read("schema plan", json)
 }
 
 /// One page of runs.
@@ -75,12 +75,7 @@ impl NativeCassandra {
     }
 
     async fn open(settings_json: &str) -> Result<Self, FlowError> {
-        let bad = |_| FlowError::Option {
-            path: "options.cassandra".into(),
-            problem: "does not describe a cluster".into(),
-            fix: "Give at least contactPoints".into(),
-        };
-        let tables: Arc<dyn Tables> = match serde_json::from_str(settings_json).map_err(bad)? {
+        let tables: Arc<dyn Tables> = match read("Cassandra settings", settings_json)? {
             Settings::Embedded { embedded } => Cluster::named(&embedded),
             Settings::Cassandra(settings) => Arc::new(StandaloneTables::connect(&settings, PATIENCE).await?),
         };

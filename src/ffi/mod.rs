@@ -8,6 +8,7 @@
 //! | `ports` | which backend stands behind which port |
 //! | `cassandra`, `redis` | tables and keys for the exported classes that work without a worker |
 //! | `outcome` | results and errors |
+//! | `json` | what the glue hands over as text |
 //! | `changes` | changed keys |
 //! | `runtime` | where all of it runs |
 //! | `slot` | the engine of a worker, which may come up after its environment has ended |
@@ -16,6 +17,7 @@ mod bridge;
 mod cassandra;
 mod changes;
 mod config;
+mod json;
 mod outcome;
 mod ports;
 mod redis;

@@ -8,6 +8,7 @@ use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 use serde::Deserialize;
 
+use super::json::read;
 use super::outcome::Outcome;
 use super::runtime::promise;
 use crate::backends::clock::SystemClock;
@@ -50,8 +51,7 @@ fn seconds(ttl: f64) -> Result<u64, FlowError> {
 
 impl NativeRedis {
     async fn open(settings_json: &str) -> Result<Self, FlowError> {
-        let bad = |_| FlowError::Option { path: "options.redis".into(), problem: "does not describe a server".into(), fix: "Give a url or a host".into() };
-        let store: Arc<dyn Coordination> = match serde_json::from_str(settings_json).map_err(bad)? {
+        let store: Arc<dyn Coordination> = match read("Redis settings", settings_json)? {
             Settings::Embedded { embedded } => Cluster::named(&embedded).coordination(Arc::new(SystemClock)),
             Settings::Redis(settings) => Arc::new(RedisCoordination::connect(&settings, PATIENCE).await?),
         };

@@ -11,6 +11,7 @@ use napi_derive::napi;
 use super::bridge::{Batch, Bridge};
 use super::changes::pairs;
 use super::config::WorkerConfig;
+use super::json::read;
 use super::outcome::Outcome;
 use super::ports::connect;
 use super::runtime::{handle, promise};
@@ -48,14 +49,19 @@ fn not_running(action: &str) -> FlowError {
     FlowError::NotRunning { state: "not started".into(), action: action.to_owned() }
 }
 
+/// A constructor answers no [`Outcome`]: its error carries the code itself.
+fn coded(error: FlowError) -> napi::Error<&'static str> {
+    napi::Error::new(error.code().as_str(), error.to_string())
+}
+
 #[napi]
 impl NativeWorker {
     /// Takes the configuration and the glue's `onBatch`; touches nothing outside.
     #[napi(constructor, catch_unwind)]
-    pub fn new(config_json: String, on_batch: Function<'_, FnArgs<(Batch,)>, ()>) -> Result<Self> {
-        let config: WorkerConfig = serde_json::from_str(&config_json).map_err(|error| napi::Error::from_reason(format!("worker configuration: {error}")))?;
-        let runtime = handle().map_err(|error| napi::Error::from_reason(error.to_string()))?;
-        let bridge = Bridge::new(&on_batch, runtime)?;
+    pub fn new(config_json: String, on_batch: Function<'_, FnArgs<(Batch,)>, ()>) -> Result<Self, &'static str> {
+        let config: WorkerConfig = read("worker configuration", &config_json).map_err(coded)?;
+        let runtime = handle().map_err(coded)?;
+        let bridge = Bridge::new(&on_batch, runtime).map_err(|error| napi::Error::new(Code::Internal.as_str(), error.reason.clone()))?;
         Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1) })
     }
 

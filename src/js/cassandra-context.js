@@ -8,7 +8,8 @@ import { isObject } from './clients/genuine.js'
 import { liveRun } from './stores/live-runs.js'
 import { entryKeys } from './stores/entry-keys.js'
 import { nativeCassandra } from './bridge/native-connections.js'
-import { checkName, positive } from './adapter/options.js'
+import { positive, requiredKeyspace, requiredName, someOptions } from './adapter/options.js'
+import { checkCassandra } from './bridge/client-checks.js'
 import { readDocument, writeDocument } from './stores/statements.js'
 import { VALUE_SIZES, refusedSize } from './stores/value-limits.js'
 
@@ -62,17 +63,17 @@ export class CassandraContext {
 
 	/**
 	 * @param {string} runId
-	 * @param {{ client: unknown, keyspace: string, tableName: string, maxValueBytes?: number }} options
+	 * @param {{ client: unknown, keyspace?: string, tableName: string, maxValueBytes?: number }} options
 	 */
 	constructor(runId, options) {
+		const given = someOptions(options, 'Give { client, keyspace, tableName }')
+		checkCassandra(given.client, 'options.client')
 		/** @readonly */
 		this.type = /** @type {const} */ ('async')
 		this.runId = runId
 		this.client = options.client
-		checkName(options.keyspace, 'options.keyspace')
-		checkName(options.tableName, 'options.tableName')
-		this.tableName = `${options.keyspace}.${options.tableName}`
-		this.#maxValueBytes = positive(/** @type {any} */ (options), 'maxValueBytes', VALUE_SIZES.maxValueBytes)
+		this.tableName = `${requiredKeyspace(given, 'client')}.${requiredName(given, 'tableName')}`
+		this.#maxValueBytes = positive(given, 'maxValueBytes', VALUE_SIZES.maxValueBytes)
 	}
 
 	/**

@@ -3,11 +3,25 @@
  */
 import { unwrap } from './errors.js'
 import { nativeCassandra } from './bridge/native-connections.js'
-import { checkName, positive } from './adapter/options.js'
+import { checkSignal, MOST_AT_ONCE, positive, requiredKeyspace, requiredName, someOptions } from './adapter/options.js'
+import { checkCassandra } from './bridge/client-checks.js'
+import { between, checkFields, withMethods } from './clients/fields.js'
 import { pagesOf } from './stores/pages.js'
 import { findStalled } from './stores/statements.js'
 
 const FULL_SEARCH_EVERY_SECONDS = 3600
+/** Ten years: dates do not go back for ever. */
+const LONGEST_THRESHOLD_SECONDS = 10 * 365 * 24 * 60 * 60
+
+/** @type {import('./clients/fields.js').Fields} */
+const FIELDS = {
+	adapter: [withMethods('reconcile'), 'Give a KafkaAdapter'],
+	stalledThresholdSeconds: [
+		between(0, LONGEST_THRESHOLD_SECONDS),
+		'Give the seconds after which a run without a change counts as stalled',
+	],
+	logger: [withMethods('info', 'error'), "Leave it out for the adapter's"],
+}
 
 /**
  * @typedef {{ stalledRuns: number, reconciledRuns: number, failedRuns: number }} ReconciliationStats
@@ -22,7 +36,7 @@ const FULL_SEARCH_EVERY_SECONDS = 3600
  * @typedef {object} ReconcilerOptions
  * @property {{ reconcile(runId: string): Promise<Set<string>>, logger?: import('flowcraft').ILogger }} adapter
  * @property {unknown} cassandraClient
- * @property {string} keyspace
+ * @property {string} [keyspace] default that of the client
  * @property {string} statusTableName
  * @property {number} stalledThresholdSeconds
  * @property {number} [fullSearchEverySeconds]
@@ -156,26 +170,40 @@ async function* idsOf(pages, limit, signal) {
 
 /**
  * @param {ReconcilerOptions} options
+ * @returns {ReconcilerOptions & { fullSearchEverySeconds: number, table: string }}
+ */
+const readOptions = (options) => {
+	const given = someOptions(options, 'Give { adapter, cassandraClient, statusTableName, stalledThresholdSeconds, ... }')
+	checkFields(given, 'options', FIELDS, ['adapter', 'stalledThresholdSeconds'])
+	checkCassandra(given.cassandraClient, 'options.cassandraClient')
+	const keyspace = requiredKeyspace(given, 'cassandraClient')
+	const fullSearchEverySeconds = positive(given, 'fullSearchEverySeconds', FULL_SEARCH_EVERY_SECONDS, {
+		infinite: true,
+	})
+	return { ...options, fullSearchEverySeconds, table: `${keyspace}.${requiredName(given, 'statusTableName')}` }
+}
+
+/** @param {RunOptions} options */
+const readRunOptions = (options) => {
+	const given = someOptions(options, 'Give { limit, concurrency, signal }, or nothing')
+	checkSignal(given)
+	return {
+		limit: positive(given, 'limit', Infinity, { infinite: true, standard: 'all' }),
+		concurrency: positive(given, 'concurrency', 1, { most: MOST_AT_ONCE }),
+	}
+}
+
+/**
+ * @param {ReconcilerOptions} options
  * @returns {{ run(options?: RunOptions): Promise<ReconciliationStats> }}
  */
 export const createKafkaReconciler = (options) => {
-	const { adapter, cassandraClient, keyspace, statusTableName, stalledThresholdSeconds } = options
+	const { adapter, cassandraClient, stalledThresholdSeconds, fullSearchEverySeconds, table } = readOptions(options)
 	const { logger = adapter.logger } = options
-	const fullSearchEverySeconds = positive(
-		/** @type {Record<string, unknown>} */ (/** @type {unknown} */ (options)),
-		'fullSearchEverySeconds',
-		FULL_SEARCH_EVERY_SECONDS,
-		{ infinite: true },
-	)
-	checkName(keyspace, 'options.keyspace')
-	checkName(statusTableName, 'options.statusTableName')
 	const run = async (/** @type {RunOptions} */ runOptions = {}) => {
-		const given = /** @type {Record<string, unknown>} */ (runOptions)
-		const limit = positive(given, 'limit', Infinity, { infinite: true })
-		const concurrency = positive(given, 'concurrency', 1)
+		const { limit, concurrency } = readRunOptions(runOptions)
 		const stats = { stalledRuns: 0, reconciledRuns: 0, failedRuns: 0 }
 		const beforeMs = Date.now() - stalledThresholdSeconds * 1000
-		const table = `${keyspace}.${statusTableName}`
 		const pages = stalledPages(cassandraClient, table, beforeMs, fullSearchEverySeconds * 1000)
 		const ids = idsOf(pages, limit, runOptions.signal)
 		// They share one generator, which hands out one id after the other, whoever asks.

@@ -2,6 +2,7 @@
  * `RedisCoordinationStore`: Flowcraft's `ICoordinationStore` over Redis. TTLs are seconds.
  */
 import { optionError, unwrap } from './errors.js'
+import { checkRedis } from './bridge/client-checks.js'
 import { nativeRedis } from './bridge/native-connections.js'
 
 /**
@@ -29,6 +30,7 @@ const whole = (ttlSeconds) => {
 export class RedisCoordinationStore {
 	/** @param {unknown} redis an ioredis client, settings, a URL, or an object with the methods of one */
 	constructor(redis) {
+		checkRedis(redis, 'redis')
 		this.redis = redis
 	}
 

@@ -2,11 +2,13 @@
  * `ensureSchema` and `schemaStatements`: keyspace and tables, as the engine wants them.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { checkCassandra } from './bridge/client-checks.js'
+import { shown } from './clients/fields.js'
 import { isPlain } from './clients/genuine.js'
 import { Code, KafkaAdapterError, optionError, unwrap, unwrapValue } from './errors.js'
 import { nativeCassandra } from './bridge/native-connections.js'
 import { getNative } from './native.js'
-import { checkName } from './adapter/options.js'
+import { requiredKeyspace, requiredName, someOptions } from './adapter/options.js'
 
 /**
  * @typedef {import('../../index.js').SchemaOptions} SchemaOptions
@@ -41,21 +43,22 @@ const checkReplication = (replication) => {
 const checkTtl = (seconds) => {
 	if (seconds === undefined || seconds === 0) return
 	if (isCount(seconds) && /** @type {number} */ (seconds) <= MAX_TTL_SECONDS) return
-	const problem = `${String(seconds)} is not a whole number of seconds up to ${MAX_TTL_SECONDS}`
+	const problem = `${shown(seconds)} is not a whole number of seconds up to ${MAX_TTL_SECONDS}`
 	throw optionError('options.ttlSeconds', problem, '0 keeps the rows for ever')
 }
 
 /**
- * @param {Partial<Omit<SchemaTables, 'cassandraClient'>> & SchemaOptions} options
+ * @param {unknown} options
  * @returns {string} the plan of src/backends/schema_plan.rs
  */
-const readPlan = ({ keyspace, contextTableName, statusTableName, layout, replication, ttlSeconds }) => {
-	for (const [name, value] of Object.entries({ keyspace, contextTableName, statusTableName })) {
-		if (value === undefined) throw optionError(`options.${name}`, 'missing', 'Give the names of keyspace and tables')
-		checkName(value, `options.${name}`)
-	}
-	if (layout !== undefined && !LAYOUTS.includes(layout)) {
-		throw optionError('options.layout', `${JSON.stringify(layout)} is not known`, `Use one of ${LAYOUTS.join(', ')}`)
+const readPlan = (options) => {
+	const given = someOptions(options, 'Give { cassandraClient, keyspace, contextTableName, statusTableName, ... }')
+	const { layout, replication, ttlSeconds } = given
+	const keyspace = requiredKeyspace(given, 'cassandraClient')
+	const contextTableName = requiredName(given, 'contextTableName')
+	const statusTableName = requiredName(given, 'statusTableName')
+	if (layout !== undefined && !LAYOUTS.includes(String(layout))) {
+		throw optionError('options.layout', `${shown(layout)} is not known`, `Use one of ${LAYOUTS.join(', ')}`)
 	}
 	checkReplication(replication)
 	checkTtl(ttlSeconds)
@@ -86,6 +89,7 @@ export const schemaStatements = (options) =>
  */
 export const ensureSchema = async (options) => {
 	const plan = readPlan(options)
+	checkCassandra(options.cassandraClient, 'options.cassandraClient')
 	const connection = nativeCassandra(options.cassandraClient)
 	if (!connection) {
 		const text = 'ensureSchema() needs a genuine cassandra-driver Client or settings'

@@ -464,5 +464,5 @@ async fn a_wrong_data_centre_is_named_with_the_right_ones() {
     let Some(keyspace) = Keyspace::full().await else { return };
     let settings = CassandraSettings { local_data_center: Some("dc_typo".into()), ..keyspace.settings.clone() };
     let error = CassandraStores::connect(&settings, &keyspace.name, "contexts", "statuses", PATIENCE).await.err().unwrap();
-    assert!(error.to_string().contains("options.cassandra.localDataCenter") && error.to_string().contains("datacenter1"), "{error}");
+    assert!(error.to_string().contains("options.cassandraClient.localDataCenter") && error.to_string().contains("datacenter1"), "{error}");
 }

@@ -145,7 +145,7 @@ fn check_data_centre(settings: &CassandraSettings, session: Session) -> Result<S
         None if found.len() > 1 => "is missing, and the cluster has several".to_owned(),
         _ => return Ok(session),
     };
-    Err(FlowError::Option { path: "options.cassandra.localDataCenter".into(), problem, fix: format!("Use one of: {}", found.join(", ")) })
+    Err(FlowError::Option { path: "options.cassandraClient.localDataCenter".into(), problem, fix: format!("Use one of: {}", found.join(", ")) })
 }
 
 fn login_refused(error: &NewSessionError) -> bool {

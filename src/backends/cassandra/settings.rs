@@ -11,7 +11,8 @@ use crate::backends::secret::Secret;
 use crate::backends::tls::{TlsSettings, refused};
 use crate::kernel::error::FlowError;
 
-const SERVICE: &str = "cassandra";
+/// The option whose certificates these are.
+const TLS: &str = "cassandraClient.sslOptions";
 const DEFAULT_PORT: u16 = 9042;
 /// `X509_V_ERR_IP_ADDRESS_MISMATCH`, which the openssl crate does not name.
 const ADDRESS_MISMATCH: i32 = 64;
@@ -64,7 +65,7 @@ fn request_timeout() -> u64 {
 }
 
 fn option_error(path: &str, problem: String, fix: &str) -> FlowError {
-    FlowError::Option { path: format!("options.cassandra.{path}"), problem, fix: fix.into() }
+    FlowError::Option { path: format!("options.cassandraClient.{path}"), problem, fix: fix.into() }
 }
 
 impl CassandraSettings {
@@ -169,7 +170,7 @@ impl CassandraSettings {
         if !tls.reject_unauthorized {
             builder.set_verify(SslVerifyMode::NONE);
         } else if let Some(name) = &tls.servername {
-            builder.verify_param_mut().set_host(name).map_err(|_| refused(SERVICE, "servername", "is not a host name"))?;
+            builder.verify_param_mut().set_host(name).map_err(|_| refused(TLS, "servername", "is not a host name"))?;
             builder.set_verify_callback(SslVerifyMode::PEER, |verified, found| verified || found.error().as_raw() == ADDRESS_MISMATCH);
         }
         Ok(Some(builder))
@@ -182,11 +183,11 @@ fn canonical(name: &str) -> String {
 }
 
 fn trust(builder: &mut SslConnectorBuilder, tls: &TlsSettings) -> Result<(), FlowError> {
-    let authorities = tls.authorities(SERVICE)?;
+    let authorities = tls.authorities(TLS)?;
     if authorities.is_empty() {
         return Ok(());
     }
-    let bad = |_| refused(SERVICE, "ca", "holds a certificate that cannot be used as an authority");
+    let bad = |_| refused(TLS, "ca", "holds a certificate that cannot be used as an authority");
     let mut store = X509StoreBuilder::new().map_err(bad)?;
     for authority in authorities {
         store.add_cert(authority).map_err(bad)?;
@@ -196,15 +197,15 @@ fn trust(builder: &mut SslConnectorBuilder, tls: &TlsSettings) -> Result<(), Flo
 }
 
 fn identify(builder: &mut SslConnectorBuilder, tls: &TlsSettings) -> Result<(), FlowError> {
-    let bad = |_| refused(SERVICE, "cert", "does not go with the private key");
-    let mut chain = tls.client_chain(SERVICE)?.into_iter();
+    let bad = |_| refused(TLS, "cert", "does not go with the private key");
+    let mut chain = tls.client_chain(TLS)?.into_iter();
     if let Some(own) = chain.next() {
         builder.set_certificate(&own).map_err(bad)?;
     }
     for link in chain {
         builder.add_extra_chain_cert(link).map_err(bad)?;
     }
-    if let Some(key) = tls.private_key(SERVICE)? {
+    if let Some(key) = tls.private_key(TLS)? {
         builder.set_private_key(&key).map_err(bad)?;
         builder.check_private_key().map_err(bad)?;
     }
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(settings.nodes().unwrap(), ["a:9999", "b:1", "[::1]:9999", "[::1]:9999", "[::1]:2"]);
         for bad in ["", ":1", "a:x", "a:0", "a:1:2"] {
             let text = with(&["ok", bad]).nodes().unwrap_err().to_string();
-            assert!(text.starts_with("options.cassandra.contactPoints[1]:"), "{bad}: {text}");
+            assert!(text.starts_with("options.cassandraClient.contactPoints[1]:"), "{bad}: {text}");
         }
     }
 
@@ -246,7 +247,7 @@ mod tests {
             (TlsSettings { key: Some(Secret::new("CONTENT")), ..TlsSettings::default() }, "key"),
         ] {
             let text = CassandraSettings { tls: Some(tls), ..with(&["a"]) }.tls_context().err().unwrap().to_string();
-            assert!(text.starts_with(&format!("options.cassandra.tls.{field}:")) && !text.contains("CONTENT"), "{text}");
+            assert!(text.starts_with(&format!("options.cassandraClient.sslOptions.{field}:")) && !text.contains("CONTENT"), "{text}");
         }
     }
 }

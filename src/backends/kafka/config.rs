@@ -193,11 +193,11 @@ impl KafkaSettings {
             return Err(option_error("heartbeatIntervalMs", "is not below sessionTimeoutMs", "Use about a third of sessionTimeoutMs"));
         }
         if let Some(tls) = &self.tls {
-            tls.check("kafka")?;
+            tls.check("kafka.ssl")?;
         }
         if self.tls.as_ref().is_some_and(|tls| tls.servername.is_some()) {
             return Err(option_error(
-                "tls.servername",
+                "ssl.servername",
                 "cannot be honoured: librdkafka expects the broker's own host name",
                 "Leave it out, or give brokers by the name in their certificates",
             ));

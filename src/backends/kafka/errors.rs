@@ -53,7 +53,7 @@ pub(super) fn unreachable(settings: &KafkaSettings, cause: impl Into<String>) ->
 /// only the name is shown.
 pub(super) fn refused_setting(error: &KafkaError) -> FlowError {
     let (path, problem) = match error {
-        KafkaError::ClientConfig(_, _, key, _) => (format!("options.kafka (librdkafka property \"{key}\")"), "librdkafka refuses this value".to_owned()),
+        KafkaError::ClientConfig(_, _, key, _) => (format!("options.kafka.properties[\"{key}\"]"), "librdkafka refuses this value".to_owned()),
         KafkaError::ClientCreation(text) => ("options.kafka".to_owned(), text.clone()),
         _ => ("options.kafka".to_owned(), "librdkafka refuses these settings".to_owned()),
     };

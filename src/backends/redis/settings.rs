@@ -9,7 +9,8 @@ use crate::backends::secret::Secret;
 use crate::backends::tls::{TlsSettings, refused};
 use crate::kernel::error::FlowError;
 
-const SERVICE: &str = "redis";
+/// The option whose certificates these are.
+const TLS: &str = "coordinationStore.tls";
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_SENTINEL_PORT: u16 = 26_379;
 
@@ -89,7 +90,7 @@ fn command_timeout() -> u64 {
 }
 
 fn option_error(path: &str, problem: &str, fix: &str) -> FlowError {
-    FlowError::Option { path: format!("options.redis.{path}"), problem: problem.into(), fix: fix.into() }
+    FlowError::Option { path: format!("options.coordinationStore.{path}"), problem: problem.into(), fix: fix.into() }
 }
 
 impl Default for RedisSettings {
@@ -201,7 +202,7 @@ impl RedisSettings {
     /// The sentinels.
     pub(super) fn sentinels(&self, sentinel: &SentinelSettings) -> Result<Vec<ConnectionInfo>, FlowError> {
         if sentinel.nodes.is_empty() {
-            return Err(option_error("sentinel.nodes", "is empty", "Name at least one sentinel as { host, port }"));
+            return Err(option_error("sentinels", "is empty", "Name at least one sentinel as { host, port }"));
         }
         let own = Self { username: sentinel.username.clone(), password: sentinel.password.clone(), db: None, tls: self.tls.clone(), ..Self::default() };
         sentinel.nodes.iter().map(|node| own.node(&node.host, node.port.unwrap_or(DEFAULT_SENTINEL_PORT))).collect()
@@ -241,11 +242,11 @@ impl RedisSettings {
 
 /// The certificates in the forms that the driver accepts: the private key decrypted, in PKCS#8.
 fn certificates(tls: &TlsSettings) -> Result<TlsCertificates, FlowError> {
-    tls.authorities(SERVICE)?;
-    let key = tls.private_key(SERVICE)?;
+    tls.authorities(TLS)?;
+    let key = tls.private_key(TLS)?;
     let client_tls = match (&tls.cert, key) {
         (Some(cert), Some(key)) => {
-            let client_key = key.private_key_to_pem_pkcs8().map_err(|_| refused(SERVICE, "key", "cannot be used as a private key"))?;
+            let client_key = key.private_key_to_pem_pkcs8().map_err(|_| refused(TLS, "key", "cannot be used as a private key"))?;
             Some(ClientTlsConfig { client_cert: cert.as_bytes().to_vec(), client_key })
         }
         _ => None,
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn a_bad_url_is_not_repeated() {
         let text = RedisSettings::from_url("secretpassword").single().unwrap_err().to_string();
-        assert!(text.starts_with("options.redis.url:") && !text.contains("secretpassword"), "{text}");
+        assert!(text.starts_with("options.coordinationStore.url:") && !text.contains("secretpassword"), "{text}");
     }
 
     #[test]

@@ -44,6 +44,24 @@ const holdProcess = () => {
  */
 const through = (door) => (events) => door.sessions?.onBatch(events)
 
+/**
+ * What was validated is not refused here; if it is all the same, the refusal is one of ours.
+ *
+ * @param {Record<string, unknown>} config
+ * @param {(events: any[][]) => void} onBatch
+ * @returns {NativeWorker}
+ */
+const newNative = (config, onBatch) => {
+	const { NativeWorker } = getNative()
+	try {
+		return new NativeWorker(JSON.stringify(config), onBatch)
+	} catch (error) {
+		const { code } = /** @type {{ code?: unknown }} */ (error)
+		const isOurs = Object.values(Code).some((known) => known === code)
+		throw new KafkaAdapterError(isOurs ? String(code) : Code.Internal, messageOf(error), { cause: error })
+	}
+}
+
 export class Worker {
 	#parts
 	/** @type {NativeWorker} */
@@ -64,9 +82,8 @@ export class Worker {
 	/** @param {WorkerParts} parts */
 	constructor(parts) {
 		this.#parts = parts
-		const { NativeWorker } = getNative()
 		// Nothing may be thrown back into native code: the sessions catch what goes wrong, `#handle` included.
-		this.#native = new NativeWorker(JSON.stringify(parts.config), through(this.#door))
+		this.#native = newNative(parts.config, through(this.#door))
 		this.#sessions = this.#door.sessions = createSessions({
 			...parts.sessions,
 			native: this.#native,

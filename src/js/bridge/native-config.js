@@ -2,9 +2,10 @@
  * The configuration of a `NativeWorker`: which part the engine does itself, and which goes through JavaScript.
  */
 import { isGenuineKafka, parseKafka, readKafka } from '../clients/kafkajs.js'
-import { isObject, isPlain } from '../clients/genuine.js'
+import { isObject } from '../clients/genuine.js'
 import { optionError } from '../errors.js'
-import { cassandraSettings, isEmbedded, isRedisSettings, redisSettings, warnOfDetour } from './native-connections.js'
+import { checkCassandra, isKafkaSettings, STORE_METHODS } from './client-checks.js'
+import { cassandraSettings, isEmbedded, redisSettings, warnOfDetour } from './native-connections.js'
 import { RedisCoordinationStore } from '../redis-coordination-store.js'
 
 /**
@@ -24,17 +25,10 @@ import { RedisCoordinationStore } from '../redis-coordination-store.js'
  * @property {(text: string) => void} [warn] absent while the constructor only checks
  */
 
-const STORE_METHODS = /** @type {const} */ (['increment', 'setIfNotExist', 'extendTTL', 'delete', 'get'])
+const CASSANDRA_FIX = 'Give a cassandra-driver Client, contact points, settings, or backend: "embedded"'
 
 /** @type {Part} */
 const THROUGH_JS = Object.freeze({ kind: 'js' })
-
-/**
- * @param {unknown} value
- * @returns {value is string | unknown[] | Record<string, unknown>}
- */
-export const isKafkaSettings = (value) =>
-	typeof value === 'string' || Array.isArray(value) || (isPlain(value) && typeof value.producer !== 'function')
 
 /**
  * @typedef {{ producer: () => any, consumer: (options: { groupId: string }) => any }} KafkaLike
@@ -64,16 +58,6 @@ const detour = ({ settings, warn }, object, path, unsupported) => {
 }
 
 /**
- * Written-down settings have no object behind them that could do what the native client cannot.
- *
- * @param {string} path
- * @param {string | undefined} unsupported
- */
-const refuseSetting = (path, unsupported) => {
-	if (unsupported) throw optionError(`${path}.${unsupported}`, 'not supported', 'Leave it out, or pass a client object')
-}
-
-/**
  * @param {Plan} plan
  * @returns {Promise<{ part: Part, token?: TokenProvider }>}
  */
@@ -87,7 +71,6 @@ const kafkaPart = async (plan) => {
 		: isKafkaSettings(kafka)
 			? parseKafka(kafka, 'options.kafka')
 			: undefined
-	if (isKafkaSettings(kafka)) refuseSetting('options.kafka', reading?.unsupported)
 	if (!reading?.settings) return { part: detour(plan, kafka, 'options.kafka', reading?.unsupported) }
 	const { startPosition, topicPartitions } = plan.settings
 	const settings = { ...reading.settings, startPosition, ...(topicPartitions ? { topicPartitions } : {}) }
@@ -102,15 +85,8 @@ const cassandraPart = (plan) => {
 	const { cassandra, consistency } = plan.settings
 	if (isEmbedded(cassandra)) return { kind: 'embedded', name: cassandra.embedded }
 	const path = 'options.cassandraClient'
-	if (!isObject(cassandra)) {
-		throw optionError(
-			path,
-			'missing',
-			'Give a cassandra-driver Client, contact points, settings, or backend: "embedded"',
-		)
-	}
+	checkCassandra(cassandra, path, CASSANDRA_FIX)
 	const reading = cassandraSettings(cassandra, path)
-	if (isPlain(cassandra)) refuseSetting(path, reading?.unsupported)
 	if (!reading?.settings) return detour(plan, cassandra, path, reading?.unsupported)
 	if (reading.raised && !consistency) {
 		plan.warn?.(
@@ -169,17 +145,9 @@ const coordinationPart = (plan) => {
 	const { coordination } = plan.settings
 	if (coordination === undefined || coordination === null) return { kind: 'none' }
 	const path = 'options.coordinationStore'
-	if (!isObject(coordination) && typeof coordination !== 'string' && typeof coordination !== 'function') {
-		throw optionError(
-			path,
-			`a ${typeof coordination} is no store`,
-			'Give a RedisCoordinationStore, settings or a Redis URL',
-		)
-	}
 	const client = behind(coordination)
 	if (isEmbedded(client)) return { kind: 'embedded', name: client.embedded }
 	const reading = redisSettings(client, path)
-	if (isRedisSettings(client)) refuseSetting(path, reading?.unsupported)
 	if (reading?.settings) return { kind: 'native', settings: reading.settings }
 	if (reading) return detour(plan, client, path, reading.unsupported)
 	const isStore = STORE_METHODS.every((method) => typeof Reflect.get(Object(coordination), method) === 'function')
@@ -194,9 +162,6 @@ const coordinationPart = (plan) => {
  * @param {Plan} plan
  */
 export const checkClients = (plan) => {
-	const { kafka } = plan.settings
-	if (isKafkaSettings(kafka) && !isEmbedded(kafka))
-		refuseSetting('options.kafka', parseKafka(kafka, 'options.kafka').unsupported)
 	// The JavaScript package could be built without a Cassandra client, and be used as far as that goes.
 	if (plan.settings.cassandra !== undefined && plan.settings.cassandra !== null) checkRetention(plan, buildStores(plan))
 	coordinationPart(plan)

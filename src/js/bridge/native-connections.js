@@ -4,7 +4,7 @@
  */
 import { isGenuineCassandra, parseCassandra, readCassandra } from '../clients/cassandra-driver.js'
 import { isObject, isPlain } from '../clients/genuine.js'
-import { isGenuineRedis, parseRedis, readRedis } from '../clients/ioredis.js'
+import { isGenuineRedis, parseRedis, readRedis, REDIS_SETTINGS } from '../clients/ioredis.js'
 import { unwrap } from '../errors.js'
 import { getNative } from '../native.js'
 
@@ -26,14 +26,21 @@ export const isEmbedded = (value) => isPlain(value) && typeof value.embedded ===
 export const isCassandraSettings = (client) =>
 	typeof client === 'string' || Array.isArray(client) || (isPlain(client) && 'contactPoints' in client)
 
+const ADDRESSES = ['url', 'host', 'port', 'cluster', 'sentinels']
+
 /**
+ * Settings without an address are those of a server on this machine; objects with methods are clients and stores, whatever else
+ * they have.
+ *
  * @param {unknown} client
  * @returns {client is string | Record<string, unknown>}
  */
-export const isRedisSettings = (client) =>
-	typeof client === 'string' ||
-	(isPlain(client) &&
-		['url', 'host', 'port', 'cluster', 'sentinels'].some((key) => key in client && !isMethod(client[key])))
+export const isRedisSettings = (client) => {
+	if (typeof client === 'string') return true
+	if (!isPlain(client)) return false
+	if (ADDRESSES.some((key) => key in client && !isMethod(client[key]))) return true
+	return REDIS_SETTINGS.some((key) => key in client) && !Object.values(client).some(isMethod)
+}
 
 /** @param {unknown} value */
 const isMethod = (value) => typeof value === 'function'

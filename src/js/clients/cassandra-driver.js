@@ -2,8 +2,20 @@
  * Reads the settings of a cassandra-driver `Client`, and plain Cassandra settings, for the native client.
  */
 import { optionError } from '../errors.js'
-import { className, isObject, isUntouched } from './genuine.js'
-import { readTls } from './tls.js'
+import {
+	checkFields,
+	kindOf,
+	MILLISECONDS,
+	NAME,
+	OBJECT,
+	OBJECT_OR_NONE,
+	PORT,
+	TEXT,
+	unusable,
+	whole,
+} from './fields.js'
+import { className, isObject, isPlain, isUntouched } from './genuine.js'
+import { checkTls, readTls, TLS_FIELD } from './tls.js'
 
 /**
  * @typedef {object} CassandraSettings
@@ -43,6 +55,37 @@ const LEVELS = [
 const WEAK = new Set(['ANY', 'ONE', 'LOCAL_ONE'])
 /** Levels that our own option may name; what is written at `ANY` cannot be read. */
 export const CONSISTENCIES = Object.freeze(LEVELS.filter((level) => level !== 'ANY' && !level.includes('SERIAL')))
+
+/** @satisfies {import('./fields.js').Fields} */
+const FIELDS = {
+	port: [PORT, `The default is ${DEFAULT_PORT}`],
+	localDataCenter: [NAME, 'Leave it out for the data centre of the first node that answers'],
+	keyspace: [NAME, 'Give the keyspace that holds your tables'],
+	credentials: [OBJECT_OR_NONE, 'Give { username, password }'],
+	sslOptions: TLS_FIELD,
+	socketOptions: [OBJECT, 'Give { connectTimeout, readTimeout }'],
+	// The driver has them, too.
+	authProvider: [OBJECT, 'Give credentials'],
+	protocolOptions: [OBJECT, 'Give port'],
+	policies: [OBJECT, 'Leave it out'],
+	consistency: [
+		{ fits: (level) => isLevel(level, false), wanted: 'a level' },
+		`Use one of ${CONSISTENCIES.join(', ')}`,
+	],
+	serialConsistency: [{ fits: (level) => isLevel(level, true), wanted: 'a level' }, 'Use SERIAL or LOCAL_SERIAL'],
+}
+/** @type {import('./fields.js').Fields} */
+const LOGIN = { username: [TEXT, 'Give { username, password }'], password: [TEXT, 'Give { username, password }'] }
+const PROTOCOL = { port: FIELDS.port }
+const SOCKET = /** @type {import('./fields.js').Fields} */ ({
+	connectTimeout: [MILLISECONDS, 'The default is 5000'],
+	readTimeout: [MILLISECONDS, 'The default is 10000'],
+})
+/** 0 is no limit for the driver; the native client then has its own. */
+const DRIVER_SOCKET = /** @type {import('./fields.js').Fields} */ ({
+	connectTimeout: [whole(0), ''],
+	readTimeout: [whole(0), ''],
+})
 
 /**
  * @param {unknown} value
@@ -112,7 +155,13 @@ const defaultProfile = (options) => {
  * @param {unknown} found number as the driver has it, or name
  * @returns {string | undefined}
  */
-const levelName = (found) => (typeof found === 'number' ? LEVELS[found] : typeof found === 'string' ? found : undefined)
+const levelName = (found) => (typeof found === 'number' ? LEVELS[found] : LEVELS.find((level) => level === found))
+
+/**
+ * @param {unknown} found
+ * @param {boolean} isSerial
+ */
+const isLevel = (found, isSerial) => levelName(found)?.includes('SERIAL') === isSerial
 
 /**
  * @param {unknown} found
@@ -185,11 +234,23 @@ const assemble = (options, levels) => {
 	return raised ? { settings, raised } : { settings }
 }
 
+/** @param {Record<string, unknown>} options of a genuine client */
+const unusableOption = (options) => {
+	const { protocolOptions, socketOptions } = options
+	return (
+		unusable(options, { localDataCenter: FIELDS.localDataCenter }) ??
+		unusable(Object(protocolOptions), PROTOCOL) ??
+		unusable(Object(socketOptions), DRIVER_SOCKET)
+	)
+}
+
 /**
  * @param {{ options: Record<string, unknown> }} client a genuine client
  * @returns {CassandraReading}
  */
 export const readCassandra = ({ options }) => {
+	const unsupported = unusableOption(options)
+	if (unsupported) return { unsupported }
 	const queryOptions = isObject(options.queryOptions) ? options.queryOptions : {}
 	const profile = defaultProfile(options)
 	return assemble(options, {
@@ -199,16 +260,51 @@ export const readCassandra = ({ options }) => {
 }
 
 /**
+ * @param {string} point
+ * @returns {boolean} whether it is `host` or `host:port`
+ */
+const isAddress = (point) => {
+	if (!/^[A-Za-z0-9._:[\]%-]+$/.test(point)) return false
+	const [, host, port] = /^(\[.*\]|[^:]*):(.*)$/.exec(point) ?? []
+	return port === undefined || (host !== '' && /^\d+$/.test(port) && PORT.fits(Number(port)))
+}
+
+/**
  * @param {unknown[]} points
  * @param {string} path
  */
 const checkPoints = (points, path) => {
 	if (points.length === 0) throw optionError(path, 'no contact point is given', 'Give at least one "host:port"')
 	for (const [index, point] of points.entries()) {
-		if (typeof point === 'string' && /^[A-Za-z0-9._:[\]%-]+$/.test(point)) continue
-		const shown = typeof point === 'string' ? `"${point}"` : `a ${typeof point}`
+		if (typeof point === 'string' && isAddress(point)) continue
+		const shown = typeof point === 'string' ? `"${point}"` : kindOf(point)
 		throw optionError(`${path}[${index}]`, `${shown} is not an address`, 'Write "host" or "host:port"')
 	}
+}
+
+/**
+ * @param {unknown} value `"a:9042,b:9042"`, a list of addresses
+ * @param {string} path
+ */
+const pointList = (value, path) => {
+	const points = typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value
+	if (!Array.isArray(points)) {
+		throw optionError(path, 'no list of contact points', 'Write ["host:port", ...] or "host:port,host:port"')
+	}
+	checkPoints(points, path)
+	return points
+}
+
+/**
+ * @param {Record<string, unknown>} settings
+ * @param {string} path
+ */
+const checkPlain = (settings, path) => {
+	checkFields(settings, path, FIELDS)
+	checkTls(settings.sslOptions, `${path}.sslOptions`)
+	checkFields(Object(settings.protocolOptions), `${path}.protocolOptions`, PROTOCOL)
+	checkFields(Object(settings.socketOptions), `${path}.socketOptions`, SOCKET)
+	if (settings.credentials) checkFields(Object(settings.credentials), `${path}.credentials`, LOGIN, Object.keys(LOGIN))
 }
 
 /**
@@ -219,30 +315,36 @@ const checkPoints = (points, path) => {
  * @returns {CassandraReading}
  */
 export const parseCassandra = (value, path) => {
-	const options = typeof value === 'string' || Array.isArray(value) ? { contactPoints: value } : value
-	const pointsPath = options === value ? `${path}.contactPoints` : path
-	const { contactPoints, credentials, ...rest } = /** @type {Record<string, unknown>} */ (options)
-	const points = typeof contactPoints === 'string' ? contactPoints.split(',').map((part) => part.trim()) : contactPoints
-	if (!Array.isArray(points)) {
-		throw optionError(pointsPath, 'no list of contact points', 'Write ["host:port", ...] or "host:port,host:port"')
-	}
-	checkPoints(points, pointsPath)
-	const login = isObject(credentials) ? { authProvider: new PlainTextAuthProvider(credentials, path) } : {}
-	const protocolOptions = typeof rest.port === 'number' ? { port: rest.port } : rest.protocolOptions
+	if (typeof value === 'string' || Array.isArray(value)) return assemble({ contactPoints: pointList(value, path) }, {})
+	checkPlain(value, path)
+	const { contactPoints, credentials, ...rest } = value
+	const points = pointList(contactPoints, `${path}.contactPoints`)
+	const login = credentials ? { authProvider: new PlainTextAuthProvider(Object(credentials)) } : {}
+	const protocolOptions = rest.port === undefined || rest.port === null ? rest.protocolOptions : { port: rest.port }
 	return assemble({ ...rest, ...login, protocolOptions, contactPoints: points }, rest)
 }
 
 /** Stands for the driver's class of the same name where only credentials are written down. */
 class PlainTextAuthProvider {
-	/**
-	 * @param {Record<string, unknown>} credentials
-	 * @param {string} path
-	 */
-	constructor({ username, password }, path) {
-		if (typeof username !== 'string' || typeof password !== 'string') {
-			throw optionError(`${path}.credentials`, 'username and password must be strings', 'Write { username, password }')
-		}
+	/** @param {{ username: string, password: string }} credentials */
+	constructor({ username, password }) {
 		this.username = username
 		this.password = password
 	}
+}
+
+/** What CQL takes for a name without quotes as it is. */
+const PLAIN_NAME = /^[a-z][a-z0-9_]*$/
+
+/**
+ * The keyspace that a client or settings name, as statements have it. The driver puts its own in quotes.
+ *
+ * @param {unknown} client
+ * @returns {string | undefined}
+ */
+export const keyspaceOf = (client) => {
+	const isGenuine = isGenuineCassandra(client)
+	const keyspace = isGenuine || isPlain(client) ? client.keyspace : undefined
+	if (typeof keyspace !== 'string' || keyspace === '') return undefined
+	return isGenuine && !PLAIN_NAME.test(keyspace) ? `"${keyspace}"` : keyspace
 }

@@ -3,8 +3,9 @@
  * native client.
  */
 import { optionError } from '../errors.js'
+import { checkFields, kindOf, LIST, MILLISECONDS, NAME, PORT, TEXT, unusable, whole } from './fields.js'
 import { className, isObject, isUntouched } from './genuine.js'
-import { readTls } from './tls.js'
+import { checkTls, readTls, TLS_FIELD } from './tls.js'
 
 /**
  * @typedef {{ host: string, port: number }} Address
@@ -29,6 +30,31 @@ import { readTls } from './tls.js'
 const MARKS = ['sendCommand', 'connect', 'disconnect', 'duplicate']
 const METHODS = ['pipeline', 'set', 'get', 'del', 'expire', 'sendCommand']
 const DEFAULT_PORT = 6379
+const SENTINEL_PORT = 26_379
+
+/** @satisfies {import('./fields.js').Fields} */
+const FIELDS = {
+	url: [TEXT, 'Write "redis://[user:password@]host:port[/db]" or "rediss://..."'],
+	host: [NAME, 'The default is "127.0.0.1"'],
+	port: [PORT, `The default is ${DEFAULT_PORT}`],
+	username: [TEXT, 'Leave it out for the default user'],
+	password: [TEXT, 'Put it in quotes'],
+	db: [whole(0), 'The default is 0'],
+	tls: TLS_FIELD,
+	keyPrefix: [TEXT, 'Leave it out for none'],
+	connectTimeout: [MILLISECONDS, 'The default is 5000'],
+	commandTimeout: [MILLISECONDS, 'The default is 5000'],
+	cluster: [LIST, 'Write ["host:port", ...]'],
+	sentinels: [LIST, 'Write [{ host, port }, ...]'],
+	name: [NAME, 'Give the name under which the sentinels know the server'],
+	sentinelUsername: [TEXT, 'Leave it out for the default user'],
+	sentinelPassword: [TEXT, 'Put it in quotes'],
+}
+/** The names of plain settings. */
+export const REDIS_SETTINGS = Object.freeze(Object.keys(FIELDS))
+
+/** The same of a client object, where 0 is no limit. @type {import('./fields.js').Fields} */
+const OF_CLIENTS = { ...FIELDS, connectTimeout: [whole(0), ''], commandTimeout: [whole(0), ''] }
 
 /**
  * @param {unknown} value
@@ -68,12 +94,14 @@ const readTlsOption = (tls) => (tls ? readTls(tls) : { settings: undefined, unsu
 const readCommon = (options) => {
 	const tls = readTlsOption(options.tls)
 	if (tls.unsupported) return { unsupported: `tls.${tls.unsupported}` }
+	const unsupported = unusable(options, OF_CLIENTS)
+	if (unsupported) return { unsupported }
 	return {
 		settings: {
 			...credentials(options),
 			...optional('keyPrefix', options.keyPrefix, 'string'),
-			...optional('connectTimeoutMs', options.connectTimeout, 'number'),
-			...optional('commandTimeoutMs', options.commandTimeout, 'number'),
+			...optional('connectTimeoutMs', options.connectTimeout || undefined, 'number'),
+			...optional('commandTimeoutMs', options.commandTimeout || undefined, 'number'),
 			...(tls.settings ? { tls: tls.settings } : {}),
 		},
 	}
@@ -82,23 +110,42 @@ const readCommon = (options) => {
 /**
  * @param {unknown} node `{ host, port }`, a port, `host:port` or a URL, as ioredis takes them
  * @param {number} defaultPort
- * @returns {Address}
+ * @returns {Address | undefined} `undefined` where it is none, or has more than an address
  */
-const address = (node, defaultPort) => {
-	if (typeof node === 'number') return { host: '127.0.0.1', port: node }
+const addressOf = (node, defaultPort) => {
+	if (typeof node === 'number') return valid('127.0.0.1', node)
 	if (typeof node === 'string') return addressOfText(node, defaultPort)
-	const { host, port } = isObject(node) ? node : {}
-	return { host: typeof host === 'string' ? host : '127.0.0.1', port: Number(port ?? defaultPort) }
+	if (!isObject(node) || isSet(node.username) || isSet(node.password)) return undefined
+	return valid(node.host ?? '127.0.0.1', Number(node.port ?? defaultPort))
 }
+
+/**
+ * @param {unknown} host
+ * @param {number} port
+ * @returns {Address | undefined}
+ */
+const valid = (host, port) => (NAME.fits(host) && PORT.fits(port) ? { host: String(host), port } : undefined)
 
 /**
  * @param {string} text
  * @param {number} defaultPort
  */
 const addressOfText = (text, defaultPort) => {
-	if (/^\d+$/.test(text)) return { host: '127.0.0.1', port: Number(text) }
-	const url = new URL(text.includes('://') ? text : `redis://${text}`)
-	return { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || defaultPort) }
+	if (/^\d+$/.test(text)) return valid('127.0.0.1', Number(text))
+	const full = text.includes('://') ? text : `redis://${text}`
+	const url = URL.canParse(full) ? new URL(full) : undefined
+	if (url?.protocol !== 'redis:' || url.username || url.password) return undefined
+	return valid(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || defaultPort))
+}
+
+/**
+ * @param {unknown} nodes
+ * @param {number} defaultPort
+ * @returns {Address[] | undefined} `undefined` where one of them is none
+ */
+const addresses = (nodes, defaultPort) => {
+	const found = (Array.isArray(nodes) ? nodes : []).map((node) => addressOf(node, defaultPort))
+	return found.every((node) => node !== undefined) ? found : undefined
 }
 
 /**
@@ -112,8 +159,8 @@ const readCluster = (client, options) => {
 	if (options.useSRVRecords) return { unsupported: 'useSRVRecords' }
 	const common = readCommon({ ...node, keyPrefix: options.keyPrefix || node.keyPrefix })
 	if (!common.settings) return common
-	const nodes = Array.isArray(client.startupNodes) ? client.startupNodes : []
-	return { settings: { ...common.settings, cluster: nodes.map((entry) => address(entry, DEFAULT_PORT)) } }
+	const cluster = addresses(client.startupNodes, DEFAULT_PORT)
+	return cluster ? { settings: { ...common.settings, cluster } } : { unsupported: 'startupNodes' }
 }
 
 /** @param {unknown} value */
@@ -145,10 +192,11 @@ const readSentinel = (options, common) => {
 	if (isSet(options.role) && options.role !== 'master') return { unsupported: 'role' }
 	const tls = readSentinelTls(options, common)
 	if (tls.unsupported !== undefined) return { unsupported: tls.unsupported }
-	const nodes = Array.isArray(options.sentinels) ? options.sentinels : []
+	const nodes = addresses(options.sentinels, SENTINEL_PORT)
+	if (!nodes) return { unsupported: 'sentinels' }
 	const sentinel = {
 		name: typeof options.name === 'string' ? options.name : 'mymaster',
-		nodes: nodes.map((entry) => address(entry, 26379)),
+		nodes,
 		...optional('username', options.sentinelUsername, 'string'),
 		...optional('password', options.sentinelPassword, 'string'),
 	}
@@ -168,8 +216,9 @@ const readServer = (options) => {
 	const common = readCommon(options)
 	if (!common.settings) return common
 	if (isSet(options.sentinels)) return readSentinel(options, common.settings)
-	const { host, port } = address({ host: options.host ?? '127.0.0.1', port: options.port }, DEFAULT_PORT)
-	return { settings: { host, port, db: Number(options.db ?? 0), ...common.settings } }
+	const server = addressOf({ host: options.host, port: options.port }, DEFAULT_PORT)
+	if (!server) return { unsupported: 'host and port' }
+	return { settings: { ...server, db: Number(options.db ?? 0), ...common.settings } }
 }
 
 /**
@@ -198,6 +247,8 @@ export const readRedis = (client) =>
 	withNativeTls(client.isCluster ? readCluster(client, client.options) : readServer(client.options))
 
 /**
+ * The text is not repeated in errors: it may hold a password.
+ *
  * @param {string} text
  * @param {string} path
  * @returns {Record<string, unknown>}
@@ -205,33 +256,76 @@ export const readRedis = (client) =>
 const optionsOfUrl = (text, path) => {
 	const url = URL.canParse(text) ? new URL(text) : undefined
 	if (!url || !['redis:', 'rediss:'].includes(url.protocol)) {
-		// The text is not repeated: it may hold a password.
-		throw optionError(path, 'not a Redis URL', 'Write "redis://[user:password@]host:port[/db]" or "rediss://..."')
+		throw optionError(path, 'not a Redis URL', FIELDS.url[1])
 	}
+	if (url.port === '0') throw optionError(path, '0 is not a port', FIELDS.port[1])
+	if (url.search || url.hash)
+		throw optionError(path, 'more than a database stands behind the host', 'Give settings instead')
 	return {
 		host: url.hostname.replace(/^\[|\]$/g, '') || '127.0.0.1',
 		port: Number(url.port || DEFAULT_PORT),
-		username: decodeURIComponent(url.username),
-		password: decodeURIComponent(url.password),
-		db: Number(url.pathname.slice(1) || 0),
+		username: decoded(url.username, path),
+		password: decoded(url.password, path),
+		db: database(url.pathname.slice(1), path),
 		tls: url.protocol === 'rediss:',
 	}
 }
 
 /**
- * @param {RedisReading} reading
+ * @param {string} text
  * @param {string} path
- * @returns {RedisReading}
  */
-const checked = (reading, path) => {
-	const { port, db } = reading.settings ?? {}
-	if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65536)) {
-		throw optionError(`${path}.port`, `${port} is not a port`, 'Write a number between 1 and 65535')
+const decoded = (text, path) => {
+	try {
+		return decodeURIComponent(text)
+	} catch {
+		throw optionError(path, 'its login is not percent-encoded', 'Write "%25" for "%", or give username and password')
 	}
-	if (db !== undefined && !(Number.isInteger(db) && db >= 0)) {
-		throw optionError(`${path}.db`, `${db} is not a database number`, 'Write 0 or another whole number')
+}
+
+/**
+ * @param {string} text
+ * @param {string} path
+ */
+const database = (text, path) => {
+	const number = Number(text || 0)
+	if (/^\d*$/.test(text) && FIELDS.db[0].fits(number)) return number
+	throw optionError(path, `"${text}" is not a database number`, 'Write 0 or another whole number behind the host')
+}
+
+/**
+ * @param {unknown} nodes
+ * @param {string} path
+ * @param {number} port
+ */
+const checkNodes = (nodes, path, port) => {
+	for (const [index, node] of (Array.isArray(nodes) ? nodes : []).entries()) {
+		if (addressOf(node, port)) continue
+		// It is not repeated: it may hold a password.
+		const problem = `${kindOf(node)} is not an address`
+		throw optionError(
+			`${path}[${index}]`,
+			problem,
+			'Write "host:port" or { host, port }; a login stands beside the list',
+		)
 	}
-	return reading
+}
+
+/** What a cluster has no use for. */
+const OF_ONE_SERVER = ['url', 'host', 'port', 'db', 'sentinels', 'name']
+
+/**
+ * @param {Record<string, unknown>} settings
+ * @param {string} path
+ */
+const checkPlain = (settings, path) => {
+	checkFields(settings, path, FIELDS)
+	checkTls(settings.tls, `${path}.tls`)
+	checkNodes(settings.cluster, `${path}.cluster`, DEFAULT_PORT)
+	checkNodes(settings.sentinels, `${path}.sentinels`, SENTINEL_PORT)
+	if (!settings.cluster) return
+	const other = OF_ONE_SERVER.find((key) => settings[key])
+	if (other) throw optionError(`${path}.${other}`, 'of no use to a cluster', `Leave it out, or ${path}.cluster`)
 }
 
 /**
@@ -249,9 +343,11 @@ export const parseRedis = (value, path) => withNativeTls(parsePlain(value, path)
  * @returns {RedisReading}
  */
 const parsePlain = (value, path) => {
-	if (typeof value === 'string') return checked(readServer(optionsOfUrl(value, path)), path)
+	if (typeof value === 'string') return readServer(optionsOfUrl(value, path))
+	checkPlain(value, path)
 	const { url, cluster, ...rest } = value
-	if (Array.isArray(cluster)) return readCluster({ startupNodes: cluster }, { redisOptions: rest })
+	if (cluster) return readCluster({ startupNodes: cluster }, { redisOptions: rest })
 	const base = typeof url === 'string' ? optionsOfUrl(url, `${path}.url`) : {}
-	return checked(readServer({ ...base, ...rest }), path)
+	const given = Object.fromEntries(Object.entries(rest).filter(([, setting]) => setting !== undefined))
+	return readServer({ ...base, ...given })
 }

@@ -2,8 +2,9 @@
  * Reads the settings of a kafkajs `Kafka` object, and plain Kafka settings, for the native client.
  */
 import { optionError } from '../errors.js'
+import { between, checkFields, kindOf, OBJECT, OBJECT_OR_NONE, TEXT, unusable, whole } from './fields.js'
 import { isObject, isUntouched, libraryPrototype } from './genuine.js'
-import { readTls } from './tls.js'
+import { checkTls, readTls, TLS_FIELD } from './tls.js'
 
 /**
  * @typedef {object} SaslSettings
@@ -178,6 +179,8 @@ export const readKafka = async (kafka) => {
 	if (!(await hasDefaultSockets(kafka, pool))) return { unsupported: 'socketFactory' }
 	checkBrokers(brokers, 'options.kafka.brokers')
 	const { clientId, ssl, sasl } = pool
+	const unsupported = unusable({ clientId }, { clientId: FIELDS.clientId })
+	if (unsupported) return { unsupported }
 	return assemble({ brokers, clientId, ssl, sasl })
 }
 
@@ -193,7 +196,7 @@ function checkBrokers(brokers, path) {
 	for (const [index, broker] of brokers.entries()) {
 		const port = typeof broker === 'string' ? Number(BROKER.exec(broker)?.[1] ?? 0) : 0
 		if (port > 0 && port < 65536) continue
-		const shown = typeof broker === 'string' ? `"${broker}"` : `a ${typeof broker}`
+		const shown = typeof broker === 'string' ? `"${broker}"` : kindOf(broker)
 		throw optionError(
 			`${path}[${index}]`,
 			`${shown} is not an address`,
@@ -206,7 +209,7 @@ function checkBrokers(brokers, path) {
  * @param {unknown} value `"a:9092,b:9092"`, a list of addresses
  * @param {string} path
  */
-const brokerList = (value, path) => {
+export const brokerList = (value, path) => {
 	const list =
 		typeof value === 'string' ? value.split(',').map((part) => part.trim().replace(/^kafka:\/\//, '')) : value
 	if (!Array.isArray(list)) {
@@ -216,31 +219,64 @@ const brokerList = (value, path) => {
 	return list
 }
 
-/** What kafkajs has no word for, or says elsewhere; names and types are those of the native client. */
-const NATIVE_ONLY = /** @type {const} */ ({
-	sessionTimeoutMs: 'number',
-	heartbeatIntervalMs: 'number',
-	lingerMs: 'number',
-	groupInstanceId: 'string',
-	properties: 'object',
-})
+/** As librdkafka takes them. */
+const LONGEST_SESSION_MS = 3_600_000
+const LONGEST_LINGER_MS = 900_000
+/** The engine's own (src/backends/kafka/config.rs). */
+const SESSION_TIMEOUT_MS = 10_000
+const HEARTBEAT_MS = 3_000
+
+/** @satisfies {import('./fields.js').Fields} */
+const FIELDS = {
+	clientId: [TEXT, 'Leave it out for "flowcraft"'],
+	ssl: TLS_FIELD,
+	sasl: [OBJECT_OR_NONE, 'Give { mechanism, username, password }'],
+	sessionTimeoutMs: [whole(1, LONGEST_SESSION_MS), `The default is ${SESSION_TIMEOUT_MS}`],
+	heartbeatIntervalMs: [whole(1, LONGEST_SESSION_MS), `The default is ${HEARTBEAT_MS}`],
+	lingerMs: [between(0, LONGEST_LINGER_MS), 'The default is 0.5'],
+	groupInstanceId: [TEXT, 'Leave it out where members come and go'],
+	properties: [OBJECT, 'Give { "name of librdkafka": "value" }'],
+}
+
+/** What kafkajs has no word for, or says elsewhere; the names are those of the native client. */
+const NATIVE_ONLY = /** @type {const} */ ([
+	'sessionTimeoutMs',
+	'heartbeatIntervalMs',
+	'lingerMs',
+	'groupInstanceId',
+	'properties',
+])
 
 /**
- * @param {Record<string, unknown>} value
+ * @param {unknown} properties
  * @param {string} path
- * @returns {Partial<KafkaSettings>}
  */
-const nativeOnly = (value, path) => {
-	/** @type {Record<string, unknown>} */
-	const found = {}
-	for (const [name, type] of Object.entries(NATIVE_ONLY)) {
-		if (value[name] === undefined) continue
-		if (typeof value[name] !== type || value[name] === null) {
-			throw optionError(`${path}.${name}`, `a ${typeof value[name]}, not a ${type}`, 'See KafkaSettings in index.d.ts')
-		}
-		found[name] = value[name]
+const checkProperties = (properties, path) => {
+	for (const [name, value] of Object.entries(properties ?? {})) {
+		if (typeof value === 'string') continue
+		throw optionError(
+			`${path}["${name}"]`,
+			`${kindOf(value)} is not a string`,
+			'Put it in quotes: librdkafka takes text',
+		)
 	}
-	return found
+}
+
+/**
+ * @param {Record<string, unknown>} settings
+ * @param {string} path
+ */
+const checkPlain = (settings, path) => {
+	checkFields(settings, path, FIELDS)
+	checkTls(settings.ssl, `${path}.ssl`)
+	checkSasl(settings.sasl, `${path}.sasl`)
+	checkProperties(settings.properties, `${path}.properties`)
+	const session = Number(settings.sessionTimeoutMs ?? SESSION_TIMEOUT_MS)
+	const heartbeat = Number(settings.heartbeatIntervalMs ?? HEARTBEAT_MS)
+	if (heartbeat < session) return
+	const name = settings.heartbeatIntervalMs === undefined ? 'sessionTimeoutMs' : 'heartbeatIntervalMs'
+	const problem = `heartbeats every ${heartbeat} ms are not within a session timeout of ${session} ms`
+	throw optionError(`${path}.${name}`, problem, 'Let heartbeatIntervalMs be about a third of sessionTimeoutMs')
 }
 
 /**
@@ -252,8 +288,9 @@ const nativeOnly = (value, path) => {
  */
 export const parseKafka = (value, path) => {
 	if (typeof value === 'string' || Array.isArray(value)) return assemble({ brokers: brokerList(value, path) })
-	checkSasl(value.sasl, `${path}.sasl`)
+	checkPlain(value, path)
 	const reading = assemble({ ...value, brokers: brokerList(value.brokers, `${path}.brokers`) })
-	if (reading.settings) Object.assign(reading.settings, nativeOnly(value, path))
+	const given = NATIVE_ONLY.filter((name) => value[name] !== undefined && value[name] !== null)
+	if (reading.settings) Object.assign(reading.settings, Object.fromEntries(given.map((name) => [name, value[name]])))
 	return reading
 }

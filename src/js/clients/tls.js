@@ -3,6 +3,8 @@
  */
 import { readFileSync } from 'node:fs'
 import tls from 'node:tls'
+import { checkFields, FLAG, NAME, SWITCH, TEXT } from './fields.js'
+import { isObject } from './genuine.js'
 
 /**
  * @typedef {object} TlsSettings
@@ -66,6 +68,36 @@ const privateKey = (value) => {
 		return { key: pem(single.pem), passphrase }
 	}
 	return { key: Array.isArray(single) ? undefined : pem(single) }
+}
+
+/** @type {import('./fields.js').Rule} */
+const PEM = {
+	fits: (value) => value === false || pem(value) !== undefined,
+	wanted: 'PEM text, a buffer or a list of them',
+}
+/** @type {import('./fields.js').Rule} */
+const KEY = { fits: (value) => value === false || privateKey(value).key !== undefined, wanted: 'PEM text or a buffer' }
+const CONTENT = 'Give the content of a PEM file'
+
+/** @type {import('./fields.js').Fields} */
+const FIELDS = {
+	ca: [PEM, CONTENT],
+	cert: [PEM, CONTENT],
+	key: [KEY, CONTENT],
+	passphrase: [TEXT, 'Leave it out where the key has none'],
+	rejectUnauthorized: [FLAG, 'Leave it out for the default'],
+	servername: [NAME, 'Leave it out for the host'],
+}
+
+/** What a setting for TLS may be, with what is written in it. @type {import('./fields.js').Field} */
+export const TLS_FIELD = [SWITCH, 'Give true, or { ca, cert, key, ... }']
+
+/**
+ * @param {unknown} value of a setting that is {@link TLS_FIELD}
+ * @param {string} path
+ */
+export const checkTls = (value, path) => {
+	if (isObject(value)) checkFields(value, path, FIELDS)
 }
 
 /** @param {unknown} value */

@@ -4,8 +4,10 @@
  * A copy has the write time of its document, so that whatever is newer stands, on either side (src/backends/cassandra/migration.rs).
  * Hence there is nothing to be remembered between two calls: a run whose copy is complete is only compared.
  */
-import { checkName, positive } from '../adapter/options.js'
+import { checkSignal, MOST_AT_ONCE, positive, requiredKeyspace, requiredName, someOptions } from '../adapter/options.js'
+import { checkCassandra } from '../bridge/client-checks.js'
 import { nativeCassandra } from '../bridge/native-connections.js'
+import { checkFields, FUNCTION, shown } from '../clients/fields.js'
 import { Code, KafkaAdapterError, optionError } from '../errors.js'
 import { inLanes, noteFailure, pace, patiently } from '../paced.js'
 import { pagesOf } from '../stores/pages.js'
@@ -22,23 +24,24 @@ export const CONCURRENCY = 8
 
 /** @param {MigrationOptions} options */
 const readOptions = (options) => {
-	const given = /** @type {Record<string, any>} */ (options ?? {})
-	for (const name of ['keyspace', 'from', 'to']) {
-		if (given[name] === undefined)
-			throw optionError(`options.${name}`, 'missing', 'Give the names of keyspace and tables')
-		checkName(given[name], `options.${name}`)
-	}
-	const { keyspace, from, to, mode = MODES[0] } = options
+	const given = someOptions(options, 'Give { cassandraClient, keyspace, from, to }')
+	const keyspace = requiredKeyspace(given, 'cassandraClient')
+	const from = requiredName(given, 'from')
+	const to = requiredName(given, 'to')
+	checkCassandra(given.cassandraClient, 'options.cassandraClient')
 	if (from.toLowerCase() === to.toLowerCase())
 		throw optionError('options.to', `"${to}" is the source, too`, 'Give a table in layout entries')
+	const { mode = MODES[0] } = options
 	if (!MODES.includes(mode))
-		throw optionError('options.mode', `${JSON.stringify(mode)} is not known`, `Use one of ${MODES.join(', ')}`)
+		throw optionError('options.mode', `${shown(mode)} is not known`, `Use one of ${MODES.join(', ')}`)
+	checkSignal(given)
+	checkFields(given, 'options', { onProgress: [FUNCTION, 'Leave it out where nobody looks'] })
 	return {
 		from: `${keyspace}.${from}`,
 		to: `${keyspace}.${to}`,
 		mode,
 		runsPerSecond: positive(given, 'runsPerSecond', RUNS_PER_SECOND, { infinite: true }),
-		concurrency: positive(given, 'concurrency', CONCURRENCY),
+		concurrency: positive(given, 'concurrency', CONCURRENCY, { most: MOST_AT_ONCE }),
 	}
 }
 

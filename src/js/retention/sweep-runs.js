@@ -4,8 +4,10 @@
  * Found by their status rows, of which all pages are read. What is deleted has the write time of the status that ended the run
  * (src/backends/cassandra/sweep.rs), so that whatever is newer stands, and a call that was cut off is only repeated.
  */
-import { checkName, positive } from '../adapter/options.js'
+import { checkSignal, MOST_AT_ONCE, positive, requiredKeyspace, requiredName, someOptions } from '../adapter/options.js'
+import { checkCassandra } from '../bridge/client-checks.js'
 import { nativeCassandra } from '../bridge/native-connections.js'
+import { checkFields, FUNCTION } from '../clients/fields.js'
 import { Code, KafkaAdapterError, optionError } from '../errors.js'
 import { inLanes, noteFailure, pace, patiently } from '../paced.js'
 import { pagesOf } from '../stores/pages.js'
@@ -25,18 +27,22 @@ const ROWS_PER_PAGE = 500
 
 /** @param {SweepOptions} options */
 const readOptions = (options) => {
-	const given = /** @type {Record<string, any>} */ (options ?? {})
-	for (const name of ['keyspace', 'contextTableName', 'statusTableName', 'retentionSeconds'])
-		if (given[name] === undefined)
-			throw optionError(`options.${name}`, 'missing', 'Give the names of keyspace and tables, and retentionSeconds')
-	for (const name of ['keyspace', 'contextTableName', 'statusTableName']) checkName(given[name], `options.${name}`)
-	const { keyspace, contextTableName, statusTableName } = given
+	const fix = 'Give { cassandraClient, keyspace, contextTableName, statusTableName, retentionSeconds }'
+	const given = someOptions(options, fix)
+	const keyspace = requiredKeyspace(given, 'cassandraClient')
+	const contexts = requiredName(given, 'contextTableName')
+	const statuses = requiredName(given, 'statusTableName')
+	checkCassandra(given.cassandraClient, 'options.cassandraClient')
+	if (given.retentionSeconds === undefined)
+		throw optionError('options.retentionSeconds', 'missing', 'Give the seconds for which a run is kept after its end')
+	checkSignal(given)
+	checkFields(given, 'options', { onProgress: [FUNCTION, 'Leave it out where nobody looks'] })
 	return {
-		contexts: `${keyspace}.${contextTableName}`,
-		statuses: `${keyspace}.${statusTableName}`,
+		contexts: `${keyspace}.${contexts}`,
+		statuses: `${keyspace}.${statuses}`,
 		retentionSeconds: positive(given, 'retentionSeconds', 1, { standard: 'to keep runs for ever' }),
 		runsPerSecond: positive(given, 'runsPerSecond', RUNS_PER_SECOND, { infinite: true }),
-		concurrency: positive(given, 'concurrency', CONCURRENCY),
+		concurrency: positive(given, 'concurrency', CONCURRENCY, { most: MOST_AT_ONCE }),
 	}
 }
 

@@ -5,6 +5,7 @@
  * takes, `{ attempts, backoff }`. What that leaves out comes from the node's `config`.
  */
 import { FlowcraftError, isNodeClass } from 'flowcraft'
+import { shown } from '../clients/fields.js'
 import { optionError } from '../errors.js'
 import { messageOf } from './outcome.js'
 
@@ -61,10 +62,12 @@ export function planOf({ config = {} }, options = {}) {
 		jitter = JITTER,
 	} = typeof backoff === 'number' ? { type: 'fixed', delay: backoff } : (backoff ?? {})
 	const at = 'getQueueRetryOptions().backoff'
+	if (!['undefined', 'number', 'object'].includes(typeof backoff))
+		throw optionError(at, `${shown(backoff)} is not known`, 'Use milliseconds, or { type, delay, jitter }')
 	if (type !== 'exponential' && type !== 'fixed')
-		throw optionError(`${at}.type`, `${JSON.stringify(type)} is not known`, 'Use "exponential" or "fixed"')
+		throw optionError(`${at}.type`, `${shown(type)} is not known`, 'Use "exponential" or "fixed"')
 	if (!(jitter >= 0 && jitter <= 1))
-		throw optionError(`${at}.jitter`, `${String(jitter)} is not from 0 to 1`, `The default is ${JITTER}`)
+		throw optionError(`${at}.jitter`, `${shown(jitter)} is not from 0 to 1`, `The default is ${JITTER}`)
 	return {
 		attempts: [attempts, config.maxRetries].find((count) => Number.isInteger(count) && count >= 1) ?? 1,
 		type,

@@ -1,6 +1,7 @@
 /**
  * The option `webhooks` of `KafkaAdapter`.
  */
+import { shown } from '../clients/fields.js'
 import { isObject } from '../clients/genuine.js'
 import { optionError } from '../errors.js'
 
@@ -73,7 +74,7 @@ const readTokens = (tokens) => {
 const bounded = (options, name, otherwise, most) => {
 	const value = options[name] ?? otherwise
 	if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1 && value <= most) return value
-	const problem = `${String(value)} is not a whole number from 1 to ${most}`
+	const problem = `${shown(value)} is not a whole number from 1 to ${most}`
 	throw optionError(`options.webhooks.${name}`, problem, `The default is ${otherwise}`)
 }
 
