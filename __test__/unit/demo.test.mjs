@@ -64,8 +64,9 @@ describe('the progress of the demo', () => {
 
 	it('is a bar on a terminal, drawn over, with runs done, jobs per second and runs in flight', async () => {
 		const writes = await drawn(true)
-		for (const text of writes) assert.match(text, /^\r\x1b\[K/)
-		const bars = writes.filter((text) => text.includes('runs done')).map((text) => text.slice(4))
+		const overdrawn = '\r\x1b[K'
+		for (const text of writes) assert.ok(text.startsWith(overdrawn), JSON.stringify(text))
+		const bars = writes.filter((text) => text.includes('runs done')).map((text) => text.slice(overdrawn.length))
 		for (const bar of bars) assert.match(bar, /^\[#*\.*\] \d+\/60 runs done, \d+ jobs\/s, \d+ in flight\n?$/)
 		const width = (/** @type {string} */ bar) => [bar.split('#').length - 1, bar.indexOf(']')]
 		const at = (/** @type {number} */ done) => width(bars.find((bar) => bar.includes(` ${done}/60 `)) ?? '')
@@ -80,7 +81,7 @@ describe('the progress of the demo', () => {
 			bars.join('\n'),
 		)
 		// What is said stands above it, and the last state stays to be seen.
-		assert.equal(writes.at(-2), '\r\x1b[Ka warning\n')
+		assert.equal(writes.at(-2), `${overdrawn}a warning\n`)
 		assert.match(writes.at(-1) ?? '', /60\/60 runs done, \d+ jobs\/s, 0 in flight\n$/)
 	})
 
