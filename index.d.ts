@@ -151,7 +151,10 @@ export interface WorkerLimits {
 	maxConcurrentJobsPerRun?: number
 	/** Runs whose state is kept in memory. Default 256. */
 	maxLoadedRuns?: number
-	/** Bytes of state kept in memory. Default 268435456 (256 MiB). */
+	/**
+	 * Bytes of state at which no further run is loaded; state that is being read counts as much as the largest of the last
+	 * reads. Default 268435456 (256 MiB).
+	 */
 	maxLoadedBytes?: number
 	/** Fetched messages that wait for their turn. Default 10000. */
 	maxWaitingMessages?: number

@@ -21,5 +21,9 @@ pub mod ports;
 pub mod backends;
 #[cfg(feature = "engine")]
 pub mod engine;
+// With backends to drive, which no layer below this one may name.
+#[cfg(all(test, feature = "embedded"))]
+#[path = "../__test__/rust/engine_commits.rs"]
+mod engine_commits;
 #[cfg(feature = "ffi")]
 mod ffi;

@@ -1,188 +1,55 @@
-/**
- * The two scenarios of the JavaScript package's own tests that need servers (specification 6.1), against 1.4.4 and this
- * package; and the stores of one read by the other.
- */
+/** Runs the contract on services against npm's 1.4.4, this package, and stubs. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
-import cassandra from 'cassandra-driver'
-import { Redis } from 'ioredis'
-import { Redis as Redis5 } from 'ioredis5'
 import * as theirs from 'kafka-adapter-js'
-import { Kafka, logLevel } from 'kafkajs'
 import * as ours from '../../src/js/index.js'
-import { memoryLogger } from './mocks.mjs'
+import { openEnvironment, sections } from './services.contract.mjs'
+import { assertFails, expectedOf, stubs } from './stubs.mjs'
 
-const { KAFKA_BROKERS, CASSANDRA_CONTACT_POINTS, CASSANDRA_DATACENTER = 'datacenter1', REDIS_URL } = process.env
-const sides = { "npm's 1.4.4": theirs, 'this package': ours }
-const keyspace = `contract_${randomUUID().replaceAll('-', '').slice(0, 12)}`
+/** What a stub does not do does not come later. */
+const STUB_PATIENCE_MS = 500
 
-/** @type {{ kafka: Kafka, client: cassandra.Client, redis: Redis }} */
+const { CASSANDRA_CONTACT_POINTS, CASSANDRA_DATACENTER = 'datacenter1', REDIS_URL } = process.env
+
+/** @type {Awaited<ReturnType<typeof openEnvironment>>} */
 let clients
 
 before(async () => {
-	assert.ok(
-		KAFKA_BROKERS && CASSANDRA_CONTACT_POINTS && REDIS_URL,
-		'run this through npm test, which starts the services',
-	)
-	const client = new cassandra.Client({
-		contactPoints: CASSANDRA_CONTACT_POINTS.split(','),
-		localDataCenter: CASSANDRA_DATACENTER,
-	})
-	const kafka = new Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING })
-	clients = { kafka, client, redis: new Redis(REDIS_URL) }
-	const replication = "{ 'class': 'SimpleStrategy', 'replication_factor': 1 }"
-	await client.execute(`CREATE KEYSPACE ${keyspace} WITH replication = ${replication}`)
-	await client.execute(`CREATE TABLE ${keyspace}.contexts (run_id text PRIMARY KEY, context_data text)`)
-	await client.execute(
-		`CREATE TABLE ${keyspace}.statuses (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)`,
-	)
+	clients = await openEnvironment()
 })
+after(() => clients?.close())
 
-after(async () => {
-	await clients?.client.execute(`DROP KEYSPACE ${keyspace}`)
-	await clients?.client.shutdown()
-	clients?.redis.disconnect()
-})
-
-const adapterOf = ({ KafkaAdapter, RedisCoordinationStore }, topicName) =>
-	new KafkaAdapter({
-		kafka: clients.kafka,
-		cassandraClient: clients.client,
-		coordinationStore: new RedisCoordinationStore(clients.redis),
-		topicName,
-		groupId: `group-${randomUUID()}`,
-		keyspace,
-		contextTableName: 'contexts',
-		statusTableName: 'statuses',
-		runtimeOptions: { logger: memoryLogger() },
+for (const [name, side, module] of /** @type {const} */ ([
+	["npm's 1.4.4", 'theirs', theirs],
+	['this package', 'ours', ours],
+])) {
+	describe(name, () => {
+		for (const [section, list] of Object.entries(sections)) {
+			describe(section, () => {
+				for (const scenario of list)
+					it(scenario.id, async () =>
+						assert.deepEqual(await scenario.observe(module, clients), expectedOf(scenario, side)),
+					)
+			})
+		}
 	})
-
-const createTopic = async (topic) => {
-	const admin = clients.kafka.admin()
-	await admin.connect()
-	await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
-	await admin.disconnect()
 }
 
-/** The first message of a topic, read by kafkajs from the beginning. */
-const firstMessage = async (topic) => {
-	const consumer = clients.kafka.consumer({ groupId: `reader-${randomUUID()}` })
-	await consumer.connect()
-	await consumer.subscribe({ topic, fromBeginning: true })
-	const message = await new Promise((resolve, reject) => {
-		consumer.run({ eachMessage: async ({ message }) => resolve(message) }).catch(reject)
-	})
-	await consumer.disconnect()
-	return message
-}
+describe('the contract on services', () => {
+	for (const [name, stub] of stubs) {
+		it(`is failed in every section by a stub that answers ${name}`, async () => {
+			const environment = { ...clients, patienceMs: STUB_PATIENCE_MS }
+			for (const [section, list] of Object.entries(sections))
+				await assertFails(section, list, ({ observe }) => observe(stub, environment))
+		})
+	}
+})
 
 const contextOf = ({ CassandraContext }, runId, client = clients.client) =>
-	new CassandraContext(runId, { client, keyspace, tableName: 'contexts' })
+	new CassandraContext(runId, { client, keyspace: clients.keyspace, tableName: 'contexts' })
 
-for (const [name, module] of Object.entries(sides)) {
-	describe(name, () => {
-		it('enqueueJob: a kafkajs consumer reads exactly the job [6.1, test 1]', async () => {
-			const topic = `contract-${randomUUID()}`
-			await createTopic(topic)
-			const adapter = adapterOf(module, topic)
-			const job = { runId: randomUUID(), blueprintId: 'bp', nodeId: 'a' }
-			await adapter.producer.connect()
-			adapter.isRunning = true
-			await adapter.enqueueJob(job)
-			await adapter.producer.disconnect()
-			const { key, value, headers } = await firstMessage(topic)
-			assert.deepEqual(JSON.parse(value.toString()), job)
-			assert.deepEqual([key.toString(), Object.keys(headers)], [job.runId, []])
-		})
-
-		it('CassandraContext: set, get, patch, delete, toJSON [6.1, test 2]', async () => {
-			const context = contextOf(module, randomUUID())
-			await context.set('object', { a: [1, 'ü', null] })
-			await context.set('number', 7)
-			await context.patch([
-				{ op: 'set', key: 'list', value: [true] },
-				{ op: 'delete', key: 'number' },
-			])
-			assert.deepEqual(await context.get('object'), { a: [1, 'ü', null] })
-			assert.equal(await context.get('number'), undefined)
-			assert.equal(await context.has('list'), true)
-			assert.deepEqual(await context.toJSON(), { object: { a: [1, 'ü', null] }, list: [true] })
-			assert.equal(await context.delete('list'), true)
-			assert.equal(await context.delete('list'), false)
-		})
-
-		it('RedisCoordinationStore: counts, locks and times to live', async () => {
-			for (const redis of [clients.redis, new Redis5(REDIS_URL, { keyPrefix: 'contract:' })]) {
-				const store = new module.RedisCoordinationStore(redis)
-				const key = `contract-${randomUUID()}`
-				assert.equal(await store.increment(key, 60), 1)
-				assert.equal(await store.increment(key, 90), 2)
-				assert.equal(await redis.get(key), '2')
-				assert.ok((await redis.ttl(key)) > 60)
-				assert.equal(await store.setIfNotExist(`${key}-lock`, 'me', 60), true)
-				assert.equal(await store.setIfNotExist(`${key}-lock`, 'you', 60), false)
-				assert.equal(await store.get(`${key}-lock`), 'me')
-				assert.equal(await store.extendTTL(`${key}-lock`, 120), true)
-				assert.ok((await redis.ttl(`${key}-lock`)) > 60)
-				assert.equal(await store.delete(`${key}-lock`), undefined)
-				assert.equal(await store.get(`${key}-lock`), undefined)
-				assert.equal(await store.extendTTL(`${key}-lock`, 120), false)
-				if (redis !== clients.redis) redis.disconnect()
-			}
-		})
-
-		it('statuses: a first job inserts, the outcome replaces it', async () => {
-			const adapter = adapterOf(module, 'unused')
-			const run = randomUUID()
-			const query = `SELECT status, status_data, updated_at FROM ${keyspace}.statuses WHERE run_id = ?`
-			const read = async () => (await clients.client.execute(query, [run], { prepare: true })).first()
-			await adapter.onJobStart(run, 'bp', 'a')
-			const begun = await read()
-			assert.equal(begun.status, 'running')
-			assert.ok(Math.abs(Date.now() - begun.updated_at) < 60_000)
-			await adapter.publishFinalResult(run, { status: 'failed', reason: 'because' })
-			const ended = await read()
-			assert.equal(ended.status, 'failed')
-			assert.deepEqual(JSON.parse(ended.status_data), { status: 'failed', reason: 'because' })
-		})
-
-		it('createKafkaReconciler: finds what stands at running for too long', async () => {
-			const statusTableName = `stalled_${randomUUID().slice(0, 8)}`
-			await clients.client.execute(
-				`CREATE TABLE ${keyspace}.${statusTableName} (run_id text PRIMARY KEY, status text, status_data text, updated_at timestamp)`,
-			)
-			const insert = `INSERT INTO ${keyspace}.${statusTableName} (run_id, status, updated_at) VALUES (?, ?, ?)`
-			const old = new Date(Date.now() - 3_600_000)
-			for (const [run, status, time] of [
-				['stalled', 'running', old],
-				['fresh', 'running', new Date()],
-				['done', 'completed', old],
-			]) {
-				await clients.client.execute(insert, [run, status, time], { prepare: true })
-			}
-			const reconciled = []
-			const adapter = {
-				logger: memoryLogger(),
-				reconcile: async (run) => {
-					reconciled.push(run)
-					return new Set(['a'])
-				},
-			}
-			const options = {
-				adapter,
-				cassandraClient: clients.client,
-				keyspace,
-				statusTableName,
-				stalledThresholdSeconds: 300,
-			}
-			const stats = await module.createKafkaReconciler(options).run()
-			assert.deepEqual([stats, reconciled], [{ stalledRuns: 1, reconciledRuns: 1, failedRuns: 0 }, ['stalled']])
-		})
-	})
-}
-
-describe('both together', () => {
+describe('both together, and what only this package takes', () => {
 	it('read what the other wrote, and 1.4.4 keeps the bookkeeping that it does not know', async () => {
 		const run = randomUUID()
 		await contextOf(theirs, run).set('a', 1)

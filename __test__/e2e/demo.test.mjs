@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -76,16 +76,59 @@ async function* on(reader) {
 }
 
 /** What the same files give without any service. */
-async function expectedTotals(folder, generatedFolder) {
+async function expectedSummaries(folder, generatedFolder) {
 	const files = await inputFiles({ folder, generatedFolder, limit: FILES, seed: 1 })
-	return totalsOf(await inMemory(files.map((file) => ({ runId: file.name, file }))))
+	return inMemory(files.map((file) => ({ runId: file.name, file })))
+}
+
+const expectedTotals = async (...where) => totalsOf(await expectedSummaries(...where))
+
+/** What the demo prints for people: the ten largest files, every broken link, the totals, and where the results lie. */
+async function assertReport(text, { folder, keyspace, topic }) {
+	const lines = text.split('\n')
+	/** The lines behind a heading, up to the next empty one. */
+	const below = (heading) => {
+		const from = lines.indexOf(heading)
+		assert.ok(from >= 0, `no line "${heading}" in:\n${text}`)
+		return lines.slice(from + 1, lines.indexOf('', from))
+	}
+	const files = await inputFiles({ folder, generatedFolder: join(scratch, 'unused'), limit: FILES, seed: 1 })
+	const sizes = await Promise.all(files.map(async ({ path }) => (await stat(path)).size))
+	const [columns, ...rows] = below('The 10 largest files:')
+	assert.match(columns, /bytes +words +headings +links +score +file$/)
+	assert.deepEqual(
+		rows.map((row) => Number(row.trim().split(/\s+/)[0])),
+		sizes.toSorted((a, b) => b - a).slice(0, 10),
+	)
+
+	const summaries = await expectedSummaries(folder, join(scratch, 'unused'))
+	const broken = summaries.flatMap((summary) => summary.broken)
+	assert.equal(broken.length, totalsOf(summaries).brokenLinks)
+	assert.deepEqual(
+		below(`Broken relative links: ${broken.length}`).toSorted(),
+		broken.map((link) => `  ${link}`).toSorted(),
+	)
+
+	const { bytes, words, headings, links, filesWithBrokenLinks } = totalsOf(summaries)
+	const totals =
+		`Totals: ${FILES} files, ${bytes} bytes, ${words} words, ${headings} headings, ${links} links, ` +
+		`${broken.length} broken in ${filesWithBrokenLinks} files, average score `
+	assert.ok(
+		lines.some((line) => line.startsWith(totals)),
+		`no line "${totals}" in:\n${text}`,
+	)
+	assert.ok(lines.includes(`Runs completed: ${FILES} of ${FILES}`), text)
+	const where = `Results: Cassandra ${keyspace}.statuses (status_data) and ${keyspace}.contexts; jobs: Kafka topic ${topic}`
+	assert.ok(lines.includes(where), text)
 }
 
 test('every run completes, with the totals of the same workflow in memory; the next start is a new demo', async (t) => {
 	const demo = prepare(t, { folder: PACKAGES })
 	const first = await demo.start().ended
 	assert.equal(first.code, 0, first.text)
-	const { demo: id, runs, totals, isEqualInMemory, executions, duplicates } = await demo.summary()
+	const summary = await demo.summary()
+	await assertReport(first.text, { folder: PACKAGES, ...summary })
+	const { demo: id, runs, totals, isEqualInMemory, executions, duplicates } = summary
 	assert.deepEqual(runs, { total: FILES, completed: FILES, failed: 0 })
 	assert.deepEqual(totals, await expectedTotals(PACKAGES, join(scratch, 'unused')))
 	assert.equal(isEqualInMemory, true)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { NullLogger } from 'flowcraft'
 import { KafkaAdapter } from '../../src/js/index.js'
-import { openCluster, until } from '../support/cluster.mjs'
+import { openCluster, recorder, until } from '../support/cluster.mjs'
 
 const PARTITIONS = 4
 
@@ -103,6 +103,65 @@ test('properties go before settings, and jobs run with them', async () => {
 			['named-by-a-property'],
 		)
 	} finally {
+		await adapter.stop()
+	}
+})
+
+const blueprint = { id: 'one', nodes: [{ id: 'a', uses: 'a' }], edges: [] }
+const runtimeOptions = (/** @type {any} */ logger = new NullLogger()) => ({
+	logger,
+	blueprints: { one: blueprint },
+	registry: { a: async () => ({ output: 'done' }) },
+})
+
+test('a dead-letter topic that cannot be created: the worker works, and one warning has the command', async () => {
+	const place = await home.sibling({ partitions: 1 })
+	const topic = `${place.topic}-letters`
+	// Brokers refuse a topic whose name differs from that of another only in "." and "_".
+	await cluster.admin.createTopics({ topics: [{ topic: topic.replaceAll('-', '_') }] })
+	const deadLetterTopic = topic.replaceAll('-', '.')
+	const logger = recorder()
+	const adapter = new KafkaAdapter(
+		place.options({
+			kafka: { brokers: cluster.where.brokers },
+			deadLetterTopic,
+			runtimeOptions: runtimeOptions(logger),
+		}),
+	)
+	await adapter.start()
+	try {
+		const command = `kafka-topics.sh --create --bootstrap-server ${cluster.where.brokers[0]} --topic ${deadLetterTopic}`
+		const told = await until('the warning', () => {
+			const lines = logger.lines.filter(({ text }) => text.includes('kafka-topics.sh'))
+			return lines.length > 0 && lines
+		})
+		assert.deepEqual(
+			told.map(({ level }) => level),
+			['warn'],
+		)
+		assert.ok(told[0].text.includes(deadLetterTopic) && told[0].text.endsWith(command), told[0].text)
+		const { data } = await place.outcome(await place.startRun(blueprint))
+		assert.equal(data.status, 'completed')
+	} finally {
+		await adapter.stop()
+	}
+})
+
+test('adapter.producer: a user who connects it sends with it, whatever the engine does', async () => {
+	const place = await home.sibling({ partitions: 1 })
+	const adapter = new KafkaAdapter(place.options({ runtimeOptions: runtimeOptions() }))
+	await adapter.start()
+	const producer = /** @type {import('kafkajs').Producer} */ (/** @type {any} */ (adapter).producer)
+	try {
+		const job = { runId: `${place.topic}-run`, blueprintId: 'one', nodeId: 'a' }
+		const record = { topic: place.topic, messages: [{ key: job.runId, value: JSON.stringify(job) }] }
+		await place.writeContext(job.runId, '{}')
+		await assert.rejects(producer.send(record), /disconnected/)
+		await producer.connect()
+		await producer.send(record)
+		assert.equal((await place.outcome(job.runId)).status, 'completed')
+	} finally {
+		await producer.disconnect()
 		await adapter.stop()
 	}
 })

@@ -3,30 +3,19 @@
  * one warning says what is missing and the statement that adds it.
  */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import {
-	copyFileSync,
-	existsSync,
-	mkdirSync,
-	mkdtempSync,
-	readFileSync,
-	rmSync,
-	symlinkSync,
-	writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { KafkaAdapter } from '../../src/js/index.js'
 import { DOCUMENTED, openCluster, recorder, until } from '../support/cluster.mjs'
 import { published, runInMemory } from '../support/oracle.mjs'
 import { blueprint, initialContext, registry } from './guide-client/shared.mjs'
+import { openProject, withoutStatusStatement } from './guide-project.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const root = join(here, '../..')
-const contract = join(root, '../shared/contract')
+const contract = join(here, '../../../shared/contract')
+const client = readFileSync(join(here, 'guide-client/client.mjs'), 'utf8')
 
 /** What the warning has to say for each schema, and what a client can still see. */
 const EXPECTED = {
@@ -46,36 +35,6 @@ before(async () => {
 
 after(() => cluster.close())
 
-/**
- * Runs a client program in a folder of its own, where `./shared.mjs` is the users' module.
- *
- * @param {string} program
- * @param {string[]} args
- */
-async function runClient(program, args) {
-	const folder = mkdtempSync(join(tmpdir(), 'flowcraft-client-'))
-	try {
-		mkdirSync(join(folder, 'app'))
-		symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-		writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-		copyFileSync(program, join(folder, 'app/client.mjs'))
-		copyFileSync(join(here, 'guide-client/shared.mjs'), join(folder, 'app/shared.mjs'))
-		copyFileSync(join(here, 'guide-client/prepared.mjs'), join(folder, 'app/prepared.mjs'))
-		const command = ['--import', './app/prepared.mjs', 'app/client.mjs', ...args]
-		const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: folder })
-		return stdout.trim()
-	} finally {
-		rmSync(folder, { recursive: true, force: true })
-	}
-}
-
-/** Clients of tables without a status column leave the statement out that writes it. @param {string} text */
-const withoutStatusStatement = (text) => {
-	const statement = /^\s*await \w+\.execute\('INSERT INTO statuses.*\n/m
-	assert.match(text, statement)
-	return text.replace(statement, '')
-}
-
 /** @param {import('../support/cluster.mjs').Place} place @param {string} runId */
 async function ended(place, runId) {
 	const { hasData, hasStatus } = EXPECTED[/** @type {keyof typeof EXPECTED} */ (place.schema)]
@@ -88,14 +47,6 @@ async function ended(place, runId) {
 	})
 }
 
-const programs = [
-	{ name: "our own, after the guide's words", path: join(here, 'guide-client/client.mjs') },
-	// The file itself, where the project's requirements lie beside it.
-	...(existsSync(join(contract, 'client.mjs'))
-		? [{ name: 'contract/client.mjs', path: join(contract, 'client.mjs') }]
-		: []),
-]
-
 describe('clients of the JavaScript package start runs unchanged on every schema', () => {
 	for (const [name, { missing, hasData }] of Object.entries(EXPECTED)) {
 		test(`schema ${name}`, async () => {
@@ -105,33 +56,25 @@ describe('clients of the JavaScript package start runs unchanged on every schema
 				place.options({ runtimeOptions: { registry, blueprints: { [blueprint.id]: blueprint }, logger } }),
 			)
 			await adapter.start()
-			const scratch = mkdtempSync(join(tmpdir(), 'flowcraft-program-'))
+			const project = openProject()
 			try {
-				for (const { name: program, path } of programs) {
-					const text = readFileSync(path, 'utf8')
-					const file = join(scratch, 'client.mjs')
-					writeFileSync(file, name === 'readme' ? withoutStatusStatement(text) : text)
-					const runId = await runClient(file, [place.keyspace, place.topic])
-					const row = await ended({ ...place, schema: name }, runId)
-					const expected = await runInMemory(blueprint, { registry }, initialContext)
-					if (hasData) {
-						const data = JSON.parse(row.status_data)
-						assert.deepEqual(published(data, blueprint, initialContext), expected, program)
-					}
-					const { document } = /** @type {any} */ (await place.context(runId))
-					assert.equal(
-						document['_outputs.summarise'],
-						/** @type {any} */ (expected).context['_outputs.summarise'],
-						program,
-					)
+				const program = name === 'readme' ? withoutStatusStatement(client) : client
+				const runId = await project.runClient(program, [place.keyspace, place.topic])
+				const row = await ended({ ...place, schema: name }, runId)
+				const expected = await runInMemory(blueprint, { registry }, initialContext)
+				if (hasData) {
+					const data = JSON.parse(row.status_data)
+					assert.deepEqual(published(data, blueprint, initialContext), expected)
 				}
+				const { document } = /** @type {any} */ (await place.context(runId))
+				assert.equal(document['_outputs.summarise'], /** @type {any} */ (expected).context['_outputs.summarise'])
 				const alter = logger.texts('warn').filter((text) => text.includes('ALTER TABLE'))
 				assert.equal(alter.length, missing.length, `one warning per missing column: ${alter.join('\n')}`)
 				missing.forEach((column, at) =>
 					assert.ok(alter[at].includes(`ALTER TABLE ${place.keyspace}.statuses ADD ${column}`), alter[at]),
 				)
 			} finally {
-				rmSync(scratch, { recursive: true, force: true })
+				project.remove()
 				await adapter.stop()
 			}
 		})
@@ -163,14 +106,13 @@ describe('clients of the JavaScript package start runs unchanged on every schema
 	})
 })
 
-test(
-	'the schemas of these tests are those of the contract',
-	{ skip: !existsSync(contract) && 'no ../shared here' },
-	() => {
+// The requirements do not lie beside every clone.
+if (existsSync(contract)) {
+	test('the schemas of these tests are those of the contract', () => {
 		const text = readFileSync(join(contract, 'schemas.cql'), 'utf8')
 		for (const [name, { contexts, statuses }] of Object.entries(DOCUMENTED)) {
 			assert.ok(text.includes(`CREATE TABLE ${name}_ks.contexts (${contexts});`), name)
 			assert.ok(text.includes(`CREATE TABLE ${name}_ks.statuses (${statuses});`), name)
 		}
-	},
-)
+	})
+}

@@ -3,8 +3,11 @@
  * its own, since those of the other tests are open.
  */
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import cassandraDriver from 'cassandra-driver'
 import { NullLogger } from 'flowcraft'
 import { Redis } from 'ioredis'
@@ -17,6 +20,7 @@ import { recorder, unique } from '../support/cluster.mjs'
 /** Cassandra's own first account. */
 const CASSANDRA_ACCOUNT = { username: 'cassandra', password: 'cassandra' }
 const WRONG = 'not-the-password-91c2'
+const ONE_RUN = fileURLToPath(new URL('one-run-main.mjs', import.meta.url))
 const keyspace = unique('secured')
 const tables = { keyspace, contextTableName: 'contexts', statusTableName: 'statuses' }
 const blueprint = {
@@ -145,6 +149,32 @@ describe('services with TLS and accounts', () => {
 			redis.disconnect()
 			await cassandra.shutdown()
 		}
+	})
+
+	/** A worker in a process of its own that names no authority. @param {Record<string, string>} env */
+	const runElsewhere = async (env) => {
+		const { kafka, cassandraClient, coordinationStore } = settings({
+			kafka: { ssl: true },
+			cassandra: { sslOptions: { rejectUnauthorized: true } },
+			redis: { tls: {} },
+		})
+		const topicName = unique('secured').replaceAll('_', '-')
+		const config = { kafka, cassandraClient, coordinationStore, ...tables, topicName, groupId: `${topicName}-workers` }
+		const { stdout } = await promisify(execFile)(process.execPath, [ONE_RUN, JSON.stringify(config)], {
+			env: { ...process.env, ...env },
+			timeout: 60_000,
+		})
+		return stdout.trim()
+	}
+
+	test('NODE_EXTRA_CA_CERTS: its authorities are trusted by all three, and without it none is', async () => {
+		const path = /** @type {string} */ (services.tls?.ca)
+		assert.equal(await runElsewhere({ NODE_EXTRA_CA_CERTS: path }), 'completed')
+		await assert.rejects(runElsewhere({ NODE_EXTRA_CA_CERTS: '' }), (error) => {
+			assert.match(/** @type {any} */ (error).stderr, /ERR_\w+_UNREACHABLE|ERR_KAFKA|ERR_CASSANDRA|ERR_COORDINATION/)
+			assert.match(/** @type {any} */ (error).stderr, /certificate/i)
+			return true
+		})
 	})
 
 	/** @type {[string, () => any, RegExp, RegExp][]} */

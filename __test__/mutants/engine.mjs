@@ -30,7 +30,7 @@ export const ENGINE = [
 	{
 		name: 'commit-once',
 		guarantee: 'G5',
-		test: 'engine::commit_tests::g5_a_commit_that_fails_is_made_again_though_the_partition_is_at_rest',
+		test: 'engine_commits::g5_a_commit_that_fails_is_made_again_though_the_partition_is_at_rest',
 	},
 	{ name: 'send-once', guarantee: 'G10', suite: UNIT, test: 'G10: a job that could not be sent is sent again' },
 	{

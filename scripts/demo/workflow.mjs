@@ -10,7 +10,6 @@ import { dirname, resolve } from 'node:path'
 
 /** Texts up to this size travel in the run's context; of a larger file only its figures do, and it is read again. */
 const TEXT_IN_CONTEXT_BYTES = 16 * 1024
-const BROKEN_LINKS_KEPT = 50
 const SHORT_TEXT_WORDS = 50
 
 const HEADING = /^ {0,3}(#{1,6})[ \t]+\S/gm
@@ -95,7 +94,7 @@ async function links(node) {
 	const relative = [...new Set(targets.filter((target) => !NOT_RELATIVE.test(target)))]
 	const found = await Promise.all(relative.map((target) => isThere(folder, target)))
 	const broken = relative.filter((_, i) => !found[i])
-	return { output: { count: targets.length, brokenCount: broken.length, broken: broken.slice(0, BROKEN_LINKS_KEPT) } }
+	return { output: { count: targets.length, broken } }
 }
 
 async function words(node) {
@@ -109,7 +108,7 @@ async function join({ input: { read, headings, links, words } }) {
 			headings: headings.count,
 			words: words.count,
 			links: links.count,
-			brokenLinks: links.brokenCount,
+			brokenLinks: links.broken.length,
 		},
 	}
 }

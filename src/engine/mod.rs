@@ -13,8 +13,6 @@
 //! | `shutdown` | the ordered stop with deadlines |
 //! | `health` | what `health()` answers |
 
-#[cfg(all(test, feature = "embedded"))]
-mod commit_tests;
 mod event;
 mod health;
 mod io;

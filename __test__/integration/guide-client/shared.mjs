@@ -20,3 +20,7 @@ export const blueprint = {
 		{ source: 'join', target: 'summarise' },
 	],
 }
+
+/** As the guide's worker imports them. */
+export const agentNodeRegistry = registry
+export const blueprints = { [blueprint.id]: blueprint }

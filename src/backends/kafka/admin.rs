@@ -68,7 +68,7 @@ pub(super) async fn partitions(group: Arc<Group>, member: Arc<Member>, patience:
 /// Without the dead-letter topic only a dead letter's own send fails, so this is told and no more.
 async fn create_letters(group: &Group, tokens: &Option<Arc<dyn TokenSource>>, topic: &str, deadline: Instant) {
     if let Err(cause) = create(&group.settings, tokens.clone(), topic, BROKER_DEFAULT, deadline).await {
-        group.trouble(None, topic_missing(topic, &group.settings, &cause));
+        group.trouble_at_start(topic_missing(topic, &group.settings, &cause));
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Group {
     pub(super) lifeline: Arc<Lifeline>,
     tokens: Option<Arc<dyn TokenSource>>,
     events: OnceLock<SourceHandle>,
+    /// What `prepare` came upon, when nobody listens yet.
+    untold: Mutex<Option<FlowError>>,
     /// Messages polled and not yet handed over.
     batch: Mutex<Vec<RawMessage>>,
     /// Partitions commits are allowed for, and the assignment in which each came.
@@ -73,6 +75,7 @@ impl Group {
             topics,
             tokens,
             events: OnceLock::new(),
+            untold: Mutex::default(),
             batch: Mutex::default(),
             assigned: Mutex::default(),
             assignments: AtomicU64::new(0),
@@ -86,7 +89,12 @@ impl Group {
 
     /// Where events go from now on. `false` when that was decided before.
     pub(super) fn listen(&self, events: SourceHandle) -> bool {
-        self.events.set(events).is_ok()
+        let is_first = self.events.set(events).is_ok();
+        let untold = lock(&self.untold).take();
+        if let Some(error) = untold {
+            self.trouble(None, error);
+        }
+        is_first
     }
 
     /// Any thread: an orderly close has begun; only `Ended` is told from now on.
@@ -157,6 +165,11 @@ impl Group {
     /// Any thread: what went wrong last, if that was within `span`.
     pub(super) fn recent_trouble(&self, span: Duration) -> Option<FlowError> {
         lock(&self.last_trouble).as_ref().filter(|(_, _, at)| at.elapsed() <= span).map(|(_, error, _)| error.clone())
+    }
+
+    /// A trouble that is no reason not to start, from before anybody listens.
+    pub(super) fn trouble_at_start(&self, error: FlowError) {
+        *lock(&self.untold) = Some(error);
     }
 
     /// Reports a problem, unless the same one was reported a moment ago. That all brokers are down only

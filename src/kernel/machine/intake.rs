@@ -225,6 +225,7 @@ impl Machine {
                 waiting: vec![WaitingMessage { node: job.node, command: job.command, anchor, message }],
                 visits: std::collections::HashMap::new(),
                 commands: std::collections::HashMap::new(),
+                reserved: 0,
                 document: Document::default(),
                 checkpoint: String::new(),
                 clock: WriteClock::default(),

@@ -446,6 +446,8 @@ struct Run {
     waiting: Vec<WaitingMessage>,
     visits: HashMap<u32, Visit>,
     commands: HashMap<u32, PendingCommand>,
+    // What its read counts in the bytes that are loaded, until it is here.
+    reserved: usize,
     document: Document,
     checkpoint: String,
     clock: WriteClock,
@@ -507,6 +509,8 @@ pub struct Machine {
     lane: VecDeque<u32>,
     loaded: usize,
     loaded_bytes: usize,
+    // The largest of the last reads; `None` before the first.
+    expected_bytes: Option<usize>,
     waiting_messages: usize,
     paused: bool,
     // The topic takes no message: nothing more is fetched, however little waits.
@@ -544,6 +548,7 @@ impl Machine {
             lane: VecDeque::new(),
             loaded: 0,
             loaded_bytes: 0,
+            expected_bytes: None,
             waiting_messages: 0,
             paused: false,
             withheld: false,

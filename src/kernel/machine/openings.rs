@@ -116,6 +116,7 @@ impl Machine {
         }
         run.phase = Phase::Waiting;
         self.loaded -= 1;
+        self.loaded_bytes = self.loaded_bytes.saturating_sub(std::mem::take(&mut run.reserved));
         self.openings.waiting.push_back((handle, openings));
         self.open_examined(now);
         self.pump();
@@ -127,16 +128,14 @@ impl Machine {
         let harmless = |counted: &Counted| now.moment.since(counted.since) >= HARMLESS_AFTER;
         let proven: Vec<u32> = self.openings.counted.iter().filter(|(_, counted)| harmless(counted)).map(|(handle, _)| *handle).collect();
         proven.into_iter().for_each(|handle| self.absolve(handle));
-        while self.loaded < self.config.max_loaded_runs {
+        while self.has_room() {
             let admitted = self.openings.waiting.iter().position(|(_, openings)| self.openings.admits(*openings, limit));
             let Some((handle, openings)) = admitted.and_then(|at| self.openings.waiting.remove(at)) else { return };
-            let Some(run) = self.runs.get_mut(&handle) else { continue };
-            run.phase = Phase::Loading;
-            self.loaded += 1;
+            let Some(run) = self.begin_load(handle) else { continue };
             self.counters.loads += 1;
             let (suspect, last) = (openings >= SUSPICIOUS, is_last(openings, limit));
-            self.openings.counted.insert(handle, Counted { run: run.id.clone(), since: now.moment, suspect, last });
-            self.actions.push(Action::LoadCounted { handle, run: run.id.clone() });
+            self.openings.counted.insert(handle, Counted { run: run.clone(), since: now.moment, suspect, last });
+            self.actions.push(Action::LoadCounted { handle, run });
         }
     }
 

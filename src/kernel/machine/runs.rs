@@ -13,12 +13,9 @@ use crate::kernel::timestamps::WriteClock;
 impl Machine {
     // Loads runs while there is room; one run is always allowed, however large.
     pub(super) fn pump(&mut self) {
-        while self.loaded < self.config.max_loaded_runs && (self.loaded == 0 || self.loaded_bytes < self.config.max_loaded_bytes) {
+        while self.has_room() {
             let Some(handle) = self.lane.pop_front() else { return };
-            let Some(run) = self.runs.get_mut(&handle) else { continue };
-            run.phase = Phase::Loading;
-            self.loaded += 1;
-            let run = run.id.clone();
+            let Some(run) = self.begin_load(handle) else { continue };
             if self.is_backlog(handle) {
                 self.actions.push(Action::Examine { handle, run });
                 continue;
@@ -26,6 +23,26 @@ impl Machine {
             self.counters.loads += 1;
             self.actions.push(Action::Load { handle, run });
         }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.loaded < self.config.max_loaded_runs && (self.loaded == 0 || self.loaded_bytes < self.config.max_loaded_bytes)
+    }
+
+    // What a read brings is known when it is here: until then it counts as much as the largest of the last ones, and the very first is
+    // alone. Otherwise all runs that fit by number would be under way before the first is weighed.
+    pub(super) fn begin_load(&mut self, handle: u32) -> Option<String> {
+        let run = self.runs.get_mut(&handle)?;
+        run.phase = Phase::Loading;
+        run.reserved = self.expected_bytes.unwrap_or(self.config.max_loaded_bytes);
+        self.loaded += 1;
+        self.loaded_bytes = self.loaded_bytes.saturating_add(run.reserved);
+        Some(run.id.clone())
+    }
+
+    // One large run among small ones is forgotten after some tens of them.
+    fn expect(&mut self, bytes: usize) {
+        self.expected_bytes = Some(self.expected_bytes.map_or(bytes, |expected| bytes.max(expected - expected / 16)));
     }
 
     /// The state of a run was read.
@@ -63,7 +80,8 @@ impl Machine {
         run.phase = Phase::Opening;
         run.opened_at = now.moment;
         run.verified_at = now.moment;
-        self.loaded_bytes += run.document.bytes();
+        let bytes = run.document.bytes();
+        self.loaded_bytes = self.loaded_bytes.saturating_sub(std::mem::take(&mut run.reserved)) + bytes;
         let (more_may_come, blueprint) = origin(stored.checkpoint.as_deref(), &run.document);
         // Commands do not name it; a checkpoint stands above what a message says.
         if run.blueprint.is_empty() || stored.checkpoint.is_some() {
@@ -90,6 +108,9 @@ impl Machine {
         if more_may_come {
             self.actions.push(Action::FindEnd { handle, partition });
         }
+        self.expect(bytes);
+        self.open_examined(now);
+        self.pump();
     }
 
     /// The end of an adopted run's partition; `None` where the source cannot tell, which then counts as read.
@@ -263,7 +284,7 @@ impl Machine {
         self.waiting_messages -= run.waiting.len();
         if run.phase != Phase::Waiting {
             self.loaded -= 1;
-            self.loaded_bytes = self.loaded_bytes.saturating_sub(run.document.bytes());
+            self.loaded_bytes = self.loaded_bytes.saturating_sub(run.reserved + run.document.bytes());
         }
         if matches!(run.phase, Phase::Opening | Phase::Open | Phase::Ending) {
             self.tell(ToSession::Close { handle, reason: reason.to_owned() });

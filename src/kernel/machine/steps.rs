@@ -208,7 +208,9 @@ impl Machine {
                 run.clock.saw(micros);
                 run.stored_micros = Some(micros);
             }
+            let before = run.document.bytes();
             let changes = row.read().map(|stored| merge(run, &stored.document, &Batch::default())).unwrap_or_default();
+            self.loaded_bytes = (self.loaded_bytes + run.document.bytes()).saturating_sub(before);
             if !changes.is_empty() {
                 self.tell(ToSession::Merge { handle, changes });
             }
@@ -229,7 +231,9 @@ impl Machine {
         }
         let theirs = stored.and_then(|row| row.read().ok()).map(|stored| stored.document);
         if let Some(theirs) = theirs {
+            let before = run.document.bytes();
             let changes = merge(run, &theirs, &batch);
+            self.loaded_bytes = (self.loaded_bytes + run.document.bytes()).saturating_sub(before);
             if !changes.is_empty() {
                 self.tell(ToSession::Merge { handle, changes });
             }

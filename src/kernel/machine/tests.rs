@@ -755,6 +755,53 @@ proptest! {
     }
 }
 
+// The runs that fit by number were all read before the first of them was weighed.
+#[test]
+fn no_more_runs_are_loaded_than_the_bytes_allow() {
+    const RUNS: i64 = 20;
+    const FITTING: usize = 3;
+    let text = format!(r#"{{"blob":"{}"}}"#, "x".repeat(1_000));
+    let size = Document::parse(&text).unwrap().document.bytes();
+    for poison_openings in [None, Some(3)] {
+        let mut machine = Machine::new(Config { max_loaded_bytes: FITTING * size, poison_openings, ..Config::default() }, 1);
+        let now = Now::default();
+        let message = |offset: i64| {
+            let job = OutboundJob { run: format!("run-{offset}"), blueprint: "bp".into(), node: "a".into(), ..OutboundJob::default() };
+            RawMessage { offset, value: Some(job::encode(&job).into_bytes()), ..RawMessage::default() }
+        };
+        machine.assign(0);
+        machine.activate(0, now);
+        machine.messages((0..RUNS).map(message).collect(), now);
+        let (mut reads, mut open, mut ended) = (VecDeque::new(), VecDeque::new(), 0);
+        while ended < RUNS {
+            for action in machine.take_actions() {
+                match action {
+                    Action::Load { handle, .. } | Action::LoadCounted { handle, .. } => reads.push_back(handle),
+                    Action::Examine { handle, .. } => machine.examined(handle, 0, now),
+                    Action::Write { handle, .. } => machine.written(handle, Ok(()), now),
+                    Action::Publish { handle, .. } => {
+                        machine.published(handle, now);
+                        ended += 1;
+                    }
+                    _ => {}
+                }
+            }
+            assert!(reads.len() + open.len() <= FITTING, "{} reads, {} open", reads.len(), open.len());
+            // One that has ended makes room only when nothing else can come.
+            if let Some(handle) = reads.pop_front() {
+                machine.loaded(handle, Ok(Some(StoredContext::document(Some(text.clone()), Some(1)))), now);
+                machine.opened(handle, vec![(1, "a".into())]);
+                open.push_back(handle);
+            } else if machine.load().0 == open.len() && !open.is_empty() {
+                assert!(open.len() == FITTING || ended + FITTING as i64 > RUNS, "{} open, {ended} ended", open.len());
+                let handle = open.pop_front().unwrap();
+                let done = Step { seq: 1, checkpoint: "{}".into(), done: vec![1], outcome: Some(outcome("completed")), ..Step::default() };
+                machine.step(handle, done, now);
+            }
+        }
+    }
+}
+
 // Found with the embedded backend, whose acknowledgements are quick: the next message was taken from the backlog, and its
 // run was loaded only when the topic had something more.
 #[test]

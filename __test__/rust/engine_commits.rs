@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{Engine, Ports, Settings, StartLimit, start};
 use crate::backends::clock::SystemClock;
 use crate::backends::embedded::Cluster;
+use crate::engine::{Engine, Ports, Settings, StartLimit, start};
 use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine;
