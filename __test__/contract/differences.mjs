@@ -17,7 +17,6 @@ export const differences = {
 			error: 'options.runtimeOptions: missing. Give the options of your FlowRuntime, for example runtime.options',
 		},
 		source: 'issue 3, bad input',
-		beyond: 'every option with a wrong value is refused early, with its name and the fix; no valid program meets it',
 		reason: 'both refuse; ours says which option, and what to do',
 		beyond: 'the words of an error, for an input that neither package takes',
 	},
