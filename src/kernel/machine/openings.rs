@@ -116,7 +116,6 @@ impl Machine {
         }
         run.phase = Phase::Waiting;
         self.loaded -= 1;
-        self.loaded_bytes = self.loaded_bytes.saturating_sub(std::mem::take(&mut run.reserved));
         self.openings.waiting.push_back((handle, openings));
         self.open_examined(now);
         self.pump();
@@ -132,7 +131,6 @@ impl Machine {
             let admitted = self.openings.waiting.iter().position(|(_, openings)| self.openings.admits(*openings, limit));
             let Some((handle, openings)) = admitted.and_then(|at| self.openings.waiting.remove(at)) else { return };
             let Some(run) = self.begin_load(handle) else { continue };
-            self.counters.loads += 1;
             let (suspect, last) = (openings >= SUSPICIOUS, is_last(openings, limit));
             self.openings.counted.insert(handle, Counted { run: run.clone(), since: now.moment, suspect, last });
             self.actions.push(Action::LoadCounted { handle, run });
@@ -172,6 +170,8 @@ mod tests {
         fn begin(runs: i64, before: impl Fn(i64) -> u32) -> Self {
             let config = Config { poison_openings: Some(LIMIT), ..Config::default() };
             let mut life = Self(Machine::new(config, 1), Now::default());
+            // Runs are weighed elsewhere.
+            life.0.expected_bytes = Some(0);
             life.0.assign(0);
             let epoch = life.0.leasing(0).unwrap();
             assert!(life.0.backlog(0, epoch, Some(runs)));

@@ -15,12 +15,12 @@ impl Machine {
     pub(super) fn pump(&mut self) {
         while self.has_room() {
             let Some(handle) = self.lane.pop_front() else { return };
-            let Some(run) = self.begin_load(handle) else { continue };
             if self.is_backlog(handle) {
+                let Some(run) = self.take_place(handle, 0) else { continue };
                 self.actions.push(Action::Examine { handle, run });
                 continue;
             }
-            self.counters.loads += 1;
+            let Some(run) = self.begin_load(handle) else { continue };
             self.actions.push(Action::Load { handle, run });
         }
     }
@@ -32,11 +32,17 @@ impl Machine {
     // What a read brings is known when it is here: until then it counts as much as the largest of the last ones, and the very first is
     // alone. Otherwise all runs that fit by number would be under way before the first is weighed.
     pub(super) fn begin_load(&mut self, handle: u32) -> Option<String> {
+        let run = self.take_place(handle, self.expected_bytes.unwrap_or(self.config.max_loaded_bytes))?;
+        self.counters.loads += 1;
+        Some(run)
+    }
+
+    fn take_place(&mut self, handle: u32, bytes: usize) -> Option<String> {
         let run = self.runs.get_mut(&handle)?;
         run.phase = Phase::Loading;
-        run.reserved = self.expected_bytes.unwrap_or(self.config.max_loaded_bytes);
+        run.reserved = bytes;
         self.loaded += 1;
-        self.loaded_bytes = self.loaded_bytes.saturating_add(run.reserved);
+        self.loaded_bytes = self.loaded_bytes.saturating_add(bytes);
         Some(run.id.clone())
     }
 
