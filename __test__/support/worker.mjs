@@ -64,7 +64,7 @@ export async function bothWays(blueprint, runtimeOptions, { initial = {}, inMemo
 /**
  * Sessions without an engine: a test says itself what becomes durable, and when.
  * @param {any} runtimeOptions
- * @param {{ sessions?: any, hooks?: any, retries?: any, adapterBus?: any, logger?: any, livePlace?: any, timersMissing?: string | null }} [options]
+ * @param {{ sessions?: any, hooks?: any, retries?: any, adapterBus?: any, logger?: any, livePlace?: any, timersMissing?: string | null, readStatus?: any }} [options]
  */
 export function bareSessions(
 	runtimeOptions,
@@ -75,6 +75,7 @@ export function bareSessions(
 		adapterBus,
 		logger = new NullLogger(),
 		livePlace,
+		readStatus,
 		timersMissing = null,
 	} = {},
 ) {
@@ -94,7 +95,18 @@ export function bareSessions(
 	const others = []
 	const runtime = new FlowRuntime(runtimeOptions)
 	const fallback = (/** @type {any} */ event) => void others.push(event)
-	const sessions = createSessions({ runtime, native, options, logger, adapterBus, hooks, retries, livePlace, fallback })
+	const sessions = createSessions({
+		runtime,
+		native,
+		options,
+		logger,
+		adapterBus,
+		hooks,
+		retries,
+		livePlace,
+		readStatus,
+		fallback,
+	})
 	return {
 		sessions,
 		calls,

@@ -107,6 +107,7 @@ export class KafkaAdapter extends BaseDistributedAdapter {
 			hooks: this.#hooks(),
 			handleJob: (job) => this.handleJob(job),
 			processJobs: (handler) => this.processJobs(handler),
+			readStatus: (runId) => this.#statuses.read(runId),
 			waitsForWebhooks: () => this.#hasOwnWebhooks,
 			isRunning: (value = this.isRunning) => (this.isRunning = value),
 		}

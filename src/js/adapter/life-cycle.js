@@ -29,6 +29,7 @@ import { Worker } from './worker.js'
  * @property {Omit<import('../bridge/js-ports.js').Hooks, 'handle'>} hooks
  * @property {(job: JobPayload) => Promise<void>} handleJob
  * @property {(handler: JobHandler) => unknown} processJobs
+ * @property {(runId: string) => Promise<import('../stores/status-table.js').StatusRow | undefined>} readStatus
  * @property {() => boolean} waitsForWebhooks
  * @property {(value?: boolean) => boolean} isRunning the adapter's property, which users set, too
  */
@@ -180,6 +181,7 @@ export class LifeCycle {
 				hooks: host.sessionHooks(),
 				retries: host.retryHooks(),
 				livePlace: this.#livePlace(),
+				readStatus: host.overrides().publishFinalResult ? undefined : host.readStatus,
 			},
 		})
 		this.#worker = worker

@@ -10,6 +10,7 @@ import { messageOf } from '../session/outcome.js'
 import { QueueRetries, withSingleAttempts } from '../session/queue-retries.js'
 import { ParkedSession } from '../session/parked-session.js'
 import { Permits } from '../session/permits.js'
+import { finalStatus, overOpening } from '../session/final-status.js'
 import { RunContext } from '../session/run-context.js'
 import { RunSession } from '../session/run-session.js'
 import { codecOf } from '../stores/stored-values.js'
@@ -54,6 +55,7 @@ const PULSE = 20
  * @param {{ onJobStart?: Function, isReadyForFanIn?: Function }} [parts.hooks] bound methods that a subclass has overridden
  * @param {import('../session/queue-retries.js').RetryHooks} [parts.retries] absent where all attempts of nodes follow each other
  * @param {import('../stores/live-runs.js').LivePlace} [parts.livePlace] absent where the state of runs is kept by a subclass
+ * @param {import('../session/final-status.js').ReadStatus} [parts.readStatus] absent where results are published by a subclass
  * @param {(event: any[]) => void} [parts.fallback] gets events that are not about sessions
  */
 export function createSessions({
@@ -65,6 +67,7 @@ export function createSessions({
 	hooks = {},
 	retries,
 	livePlace,
+	readStatus,
 	fallback = () => {},
 }) {
 	const logger = guarded(userLogger)
@@ -72,6 +75,8 @@ export function createSessions({
 	const runtime = options.enforceTimeouts ? withTimeouts(attempting) : attempting
 	/** @type {Map<number, RunSession | ParkedSession>} */
 	const sessions = new Map()
+	/** Of runs whose status is being read: what came meanwhile. @type {Map<number, any[][]>} */
+	const opening = new Map()
 	const catalog = createBlueprintCatalog(runtime, options)
 	const versions = new RegisteredVersions(
 		() => catalog.versions(),
@@ -153,13 +158,48 @@ export function createSessions({
 				session.open(commands)
 				return
 			}
-			const session = new RunSession(env, { handle, runId, context, opening: answer.opening, moreMayCome })
-			sessions.set(handle, session)
-			session.open(commands)
+			const run = { handle, runId, context, opening: answer.opening, moreMayCome }
+			if (run.opening.kind === 'adopted' && readStatus) void openAdopted(readStatus, run, commands)
+			else openSession(run, commands)
 		} catch (error) {
-			sessions.delete(handle)
-			native.refuse(handle, 'ERR_STATE_CORRUPT', `The run cannot be opened: ${messageOf(error)}`, null)
+			cannotOpen(handle, error)
 		}
+	}
+
+	/** @typedef {ConstructorParameters<typeof RunSession>[1]} Run */
+
+	/** @param {Run} run @param {{ token: number, text: string }[]} commands */
+	function openSession(run, commands) {
+		const session = new RunSession(env, run)
+		sessions.set(run.handle, session)
+		session.open(commands)
+	}
+
+	/** @param {number} handle @param {unknown} error */
+	function cannotOpen(handle, error) {
+		sessions.delete(handle)
+		native.refuse(handle, 'ERR_STATE_CORRUPT', `The run cannot be opened: ${messageOf(error)}`, null)
+	}
+
+	/**
+	 * Those who have begun a run may have ended it, and only its status says so.
+	 * @param {import('../session/final-status.js').ReadStatus} read @param {Run} run @param {{ token: number, text: string }[]} commands
+	 */
+	async function openAdopted(read, run, commands) {
+		const { handle, runId } = run
+		/** @type {any[][]} */
+		const events = []
+		opening.set(handle, events)
+		const isWanted = () => opening.get(handle) === events
+		const status = await finalStatus(read, runId, { isWanted, warn: (text) => logger.warn(text) })
+		if (!isWanted()) return
+		opening.delete(handle)
+		try {
+			openSession({ ...run, opening: overOpening(run.opening, status) }, commands)
+		} catch (error) {
+			return cannotOpen(handle, error)
+		}
+		for (const event of events) dispatchSafely(event)
 	}
 
 	let hasWarned = false
@@ -180,6 +220,9 @@ export function createSessions({
 		const [kind, handle, detail, more] = event
 		if (kind === OPEN) return open(event)
 		if ((kind > CLOSE && kind < START) || kind === PULSE) return fallback(event)
+		const waiting = opening.get(handle)
+		if (waiting && kind === CLOSE) opening.delete(handle)
+		else if (waiting) waiting.push(event)
 		const session = sessions.get(handle)
 		if (!session) return
 		if (kind === DURABLE) session.durable(detail)
@@ -197,16 +240,19 @@ export function createSessions({
 		}
 	}
 
+	/** @param {any[]} event */
+	function dispatchSafely(event) {
+		try {
+			dispatch(event)
+		} catch (error) {
+			logger.error(`[KafkaAdapter] Event ${event?.[0]} failed: ${messageOf(error)}`)
+		}
+	}
+
 	return {
 		/** @param {any[][]} events */
 		onBatch(events) {
-			for (const event of events) {
-				try {
-					dispatch(event)
-				} catch (error) {
-					logger.error(`[KafkaAdapter] Event ${event?.[0]} failed: ${messageOf(error)}`)
-				}
-			}
+			for (const event of events) dispatchSafely(event)
 		},
 		/** @param {string} reason */
 		abortAll(reason) {
@@ -219,6 +265,7 @@ export function createSessions({
 		/** Nothing of the engine will come any more. @param {string} reason */
 		closeAll(reason) {
 			versions.stop()
+			opening.clear()
 			for (const session of sessions.values()) session.close(reason)
 			sessions.clear()
 		},

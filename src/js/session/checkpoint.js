@@ -32,6 +32,7 @@
  *   "hidden": ["blueprintId"],        keys of ours that nodes do not see
  *   "wave": {...},                    schedule "wave": results of the running wave, nodes held back
  *   "adopted": 1,                     begun by somebody else (docs/checkpoint.md)
+ *   "early": ["z"],                   of an adopted run: nodes whose old messages say nothing
  *   "outcome": {...},                 how it ended
  *   "history": {...},                 see run-history.js
  *   "parked": {...}                   it waits for its version of the blueprint
@@ -74,6 +75,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {string[]} [hidden]
  * @property {any} [wave]
  * @property {1} [adopted]
+ * @property {string[]} [early]
  * @property {import('./outcome.js').Outcome} [outcome]
  * @property {import('./run-history.js').HistoryRecord} [history]
  * @property {Parked} [parked]

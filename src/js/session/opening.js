@@ -20,6 +20,7 @@
  */
 import { isOver, parseCheckpoint } from './checkpoint.js'
 import { messageOf } from './outcome.js'
+import { hasScattered } from './premature.js'
 import { versionKey } from './versions.js'
 
 /** @typedef {import('./blueprint-catalog.js').CatalogEntry} CatalogEntry */
@@ -33,6 +34,7 @@ import { versionKey } from './versions.js'
  * @property {'restored' | 'fresh' | 'adopted'} kind
  * @property {import('./checkpoint.js').Checkpoint} [checkpoint]
  * @property {string[]} nodeIds of the waiting messages, as far as the blueprint knows them
+ * @property {string} [failure] why other workers have called the run failed
  * @property {{ timer: [key: string, at: number], commands: string[] }} [unparked] the run was parked until now: what tells its
  *   timer, and the commands that came meanwhile
  */
@@ -136,8 +138,17 @@ function begunByWorkers(context, entry, blueprintId) {
 	return (
 		context.read('blueprintId') === blueprintId &&
 		context.contains('blueprintVersion') &&
-		entry.startSet.some((nodeId) => context.contains(`_outputs.${nodeId}`))
+		[...entry.entryNodes].some((nodeId) => hasRun(context, entry, nodeId))
 	)
+}
+
+/** Whether a node has left anything: not all that run record an output. @param {import('./run-context.js').RunContext} context @param {CatalogEntry} entry @param {string} nodeId */
+function hasRun(context, { blueprint }, nodeId) {
+	if (context.contains(`_outputs.${nodeId}`)) return true
+	const awaiting = context.read('_awaitingNodeIds')
+	if (Array.isArray(awaiting) && awaiting.includes(nodeId)) return true
+	const node = blueprint.nodes.find(({ id }) => id === nodeId)
+	return node?.uses === 'batch-scatter' && hasScattered(context, nodeId)
 }
 
 /**

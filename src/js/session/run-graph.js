@@ -224,6 +224,12 @@ export class RunGraph extends GraphTraverser {
 		this.onReset(nodeId)
 	}
 
+	/** What was completed when the run was adopted counts as wave 0 until something here goes on from it. @param {string} nodeId */
+	goneOnFrom(nodeId) {
+		this.completed.set(nodeId, { wave: 1, order: 0 })
+		this.plainCompleted.set(nodeId, { wave: 1, order: 0 })
+	}
+
 	/** Takes a completion back that a loop had reset before it came. @param {string} nodeId */
 	uncomplete(nodeId) {
 		this.completed.delete(nodeId)

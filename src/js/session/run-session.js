@@ -5,8 +5,9 @@
  * Everything that decides the graph happens in `#pump`, one result at a time; nodes run beside it.
  */
 import { processResults } from 'flowcraft'
-import { adoptRun, enterLoop, recordedResult } from './adoption.js'
+import { adoptRun, enterLoop, publishedError, recordedResult } from './adoption.js'
 import { Code, KafkaAdapterError } from '../errors.js'
+import { hasReplaced } from './premature.js'
 import { CHECKPOINT_VERSION, formatCheckpoint, isOver, unlessEmpty } from './checkpoint.js'
 import { isParkingTimer, parseCommand } from '../adapter/command-messages.js'
 import { Freshness } from './freshness.js'
@@ -18,6 +19,7 @@ import {
 	quiescentOutcome,
 	rejectedOutcome,
 	restingOutcome,
+	reviveError,
 } from './outcome.js'
 import { RunAttempts, isToRetry } from './run-attempts.js'
 import { VisitContext } from './run-context.js'
@@ -137,6 +139,10 @@ export class RunSession {
 	/** @type {'no' | 'asked' | 'answered'} */
 	#draining = 'no'
 	#moreMayCome
+	/** Nodes whose old messages say nothing. @type {Set<string>} */
+	#early
+	/** Visits that start once all has been gone on from that others have recorded: their input may depend on it. @type {Visit[]} */
+	#behind = []
 
 	/**
 	 * @param {SessionEnvironment} env
@@ -158,7 +164,9 @@ export class RunSession {
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
 		this.graph = entry.graph()
 		this.#router = new RunRouter(env.runtime, this.graph)
-		this.state = new RunState(context, awaitingOf(checkpoint))
+		const adoption = opening.kind === 'adopted' ? adoptRun(this.graph, context, entry, env) : undefined
+		this.#early = adoption?.early ?? new Set(checkpoint?.early)
+		this.state = new RunState(context, adoption?.awaiting ?? awaitingOf(checkpoint))
 		this.state.setEventEmitter(/** @type {any} */ (env.contextBus), runId)
 		const inWaves = (checkpoint ? checkpoint.schedule : env.schedule) === 'wave'
 		this.#schedule = inWaves ? new WaveSchedule(this, env.concurrency) : new EagerSchedule(this)
@@ -167,7 +175,7 @@ export class RunSession {
 		this.#progress = new RunProgress({ graph: this.graph, state: this.state, context, parts })
 		this.#attempts = new RunAttempts(env, { runId, progress: this.#progress, waits: this.#waits })
 		if (checkpoint) this.#restore(checkpoint)
-		else this.#begin()
+		else this.#begin(adoption)
 	}
 
 	/** Due and running visits. */
@@ -177,39 +185,58 @@ export class RunSession {
 
 	// Opening.
 
-	#begin() {
-		const { entry, blueprintId, kind, nodeIds } = this.#opening
+	/** @param {import('./adoption.js').Adoption | undefined} adoption */
+	#begin(adoption) {
+		const { entry, blueprintId, nodeIds } = this.#opening
 		if (!this.#context.contains('blueprintId')) this.#context.hide('blueprintId', blueprintId)
 		if (!this.#context.contains('blueprintVersion')) this.#context.hide('blueprintVersion', entry.version)
-		for (const nodeId of this.state.getAwaitingNodeIds()) this.#waits.begin(nodeId, 1)
+		for (const nodeId of this.state.getAwaitingNodeIds()) this.#waits.begin(nodeId, 1, this.#alarmOf(nodeId))
 		this.graph.clearFrontier()
 		if (entry.problem) return
-		if (kind === 'fresh') for (const nodeId of entry.startSet) this.#schedule.admit(nodeId, 1)
-		else {
-			adoptRun(this.graph, this.#context, entry.blueprint)
-			for (const nodeId of nodeIds) this.#admitAdopted(nodeId)
-		}
+		if (!adoption) for (const nodeId of entry.startSet) this.#schedule.admit(nodeId, 1)
+		else this.#goOn(adoption, nodeIds)
+	}
+
+	/** @param {import('./adoption.js').Adoption} adoption @param {string[]} nodeIds of messages */
+	#goOn({ due, replaced }, nodeIds) {
+		const { entry, failure } = this.#opening
+		if (replaced.size > 0) this.state.markFallbackExecuted()
+		if (failure !== undefined)
+			this.state.getErrors().push(/** @type {any} */ (reviveError(publishedError(failure, entry.nodeIds))))
+		for (const nodeId of due) this.#admitAdopted(nodeId)
+		for (const nodeId of nodeIds) this.#admitMessage(nodeId)
+	}
+
+	/**
+	 * A node that has run here may be due again, in a loop, but then its visit is known: the message is an old one. One that has run elsewhere
+	 * is gone on from, once.
+	 * @param {string} asked node of a message
+	 */
+	#admitMessage(asked) {
+		if (this.#early.has(asked)) return
+		const fallback = this.graph.node(asked)?.config?.fallback
+		// The job of a node that was replaced is the one that goes on from its fallback.
+		const nodeId = fallback && hasReplaced(this.#context, fallback, asked) ? fallback : asked
+		const since = this.graph.completed.get(nodeId)
+		const hasRun = since ? since.wave > 0 : this.#context.contains(`_outputs.${nodeId}`)
+		if (this.graph.node(nodeId) && !hasRun && !this.#waits.has(nodeId)) this.#admitAdopted(nodeId)
 	}
 
 	/** @param {string} nodeId */
 	#admitAdopted(nodeId) {
 		for (const visit of this.visits.values()) if (visit.nodeId === nodeId) return
 		const last = this.#progress.lastVisit
-		this.#schedule.admit(nodeId, 1)
+		const isRecorded = this.graph.completed.has(nodeId)
+		// What a recorded node leads to may be due by its own message, too: one visit is enough.
+		this.#schedule.admit(nodeId, isRecorded ? 1 : 2)
+		if (isRecorded) this.graph.goneOnFrom(nodeId)
 		const { lastVisit } = this.#progress
 		const visit = lastVisit > last && this.visits.get(lastVisit)
 		if (!visit) return
-		visit.replay = this.graph.completed.has(nodeId) && recordedResult(this.graph, this.#context, nodeId) !== undefined
-		if (!visit.replay) enterLoop(this.graph, nodeId)
-	}
-
-	/**
-	 * A node that has run may be due again, in a loop, but then its visit is known here: the message is an old one.
-	 * @param {string} nodeId of a message that came when the run was adopted already
-	 */
-	#admitStray(nodeId) {
-		const hasRun = this.graph.completed.has(nodeId) || this.#context.contains(`_outputs.${nodeId}`)
-		if (this.graph.node(nodeId) && !hasRun && !this.#waits.has(nodeId)) this.#admitAdopted(nodeId)
+		visit.replay = isRecorded && recordedResult(this.graph, this.#context, nodeId) !== undefined
+		if (visit.replay) return
+		this.state.clearError(nodeId)
+		enterLoop(this.graph, nodeId)
 	}
 
 	get #isAdopted() {
@@ -223,7 +250,7 @@ export class RunSession {
 		this.#outcome = checkpoint.outcome
 		if (!checkpoint.adopted || isOver(checkpoint)) return
 		// Only its message says that such a node is due: nobody here has recorded what led to it.
-		for (const nodeId of this.#opening.nodeIds) this.#admitStray(nodeId)
+		for (const nodeId of this.#opening.nodeIds) this.#admitMessage(nodeId)
 	}
 
 	/**
@@ -277,7 +304,9 @@ export class RunSession {
 		}
 		if (this.closed) return
 		this.live.begin()
-		this.#startLocally(due)
+		this.#behind = due.filter(({ replay }) => !replay)
+		this.#startLocally(due.filter(({ replay }) => replay))
+		this.#startBehind()
 		if (this.visits.size === 0 || this.#hasMore || this.#rests) this.#pump()
 	}
 
@@ -361,6 +390,7 @@ export class RunSession {
 			do {
 				await this.#recordSome()
 				if (this.closed || this.#ended) return
+				this.#startBehind()
 				this.#commit(this.#outcomeNow)
 			} while (this.#hasMore)
 		} catch (error) {
@@ -735,6 +765,7 @@ export class RunSession {
 		if (isOver(checkpoint)) return checkpoint
 		this.#progress.write(checkpoint)
 		checkpoint.adopted = this.#isAdopted ? 1 : undefined
+		checkpoint.early = unlessEmpty([...this.#early])
 		return checkpoint
 	}
 
@@ -764,6 +795,12 @@ export class RunSession {
 		if (this.#env.localStarts) this.#schedule.start(visits)
 	}
 
+	#startBehind() {
+		if (this.#behind.length === 0) return
+		for (const { replay } of this.visits.values()) if (replay) return
+		this.#startLocally(this.#behind.splice(0))
+	}
+
 	/** @param {number[]} numbers of visits whose job message arrived, where starts are not local */
 	startVisits(numbers) {
 		const visits = numbers.map((number) => this.visits.get(number)).filter((visit) => visit && !visit.started)
@@ -791,7 +828,7 @@ export class RunSession {
 	/** @param {string} nodeId of a message that is not due here */
 	stray(nodeId) {
 		if (!this.#isAdopted || this.closed || this.#ended) return
-		this.#admitStray(nodeId)
+		this.#admitMessage(nodeId)
 		this.#pump()
 	}
 

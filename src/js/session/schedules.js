@@ -276,15 +276,25 @@ export class WaveSchedule {
 
 	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
-		this.#ended.push(visit)
-		if (this.#session.visits.size > 0) return []
+		const processed = visit.replay ? [visit] : []
+		if (visit.replay) this.#held.push(...(await this.#goOnFrom(visit)))
+		else this.#ended.push(visit)
+		if (this.#session.visits.size > 0) return processed
 		const wave = this.#ended.splice(0)
 		/** @type {string[]} */
 		const ready = []
 		for (const ended of wave) ready.push(...(await this.#session.route(ended)))
 		this.#session.endPreviews()
 		await this.admitReady([...this.#held.splice(0), ...ready])
-		return wave
+		return [...processed, ...wave]
+	}
+
+	/** What others have recorded belongs to waves of before. @param {Visit} visit */
+	async #goOnFrom(visit) {
+		const ready = await this.#session.route(visit)
+		this.#session.endPreviews()
+		const due = new Set(Array.from(this.#session.visits.values(), ({ nodeId }) => nodeId))
+		return ready.filter((nodeId) => !due.has(nodeId))
 	}
 
 	/** @param {string[]} ready */
