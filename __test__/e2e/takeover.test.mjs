@@ -4,25 +4,24 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual } from 'node:util'
 import { Partitioners } from 'kafkajs'
 import { KafkaAdapter } from '../../src/js/index.js'
 import { openCluster, recorder, until } from '../support/cluster.mjs'
-import { ROUNDS, blueprints, registryOf } from '../support/takeover-flows.mjs'
+import {
+	ANSWER,
+	INITIAL,
+	blueprints,
+	flows,
+	inMemory,
+	registryOf,
+	startsOf,
+	wrongEnd,
+} from '../support/takeover-flows.mjs'
 
-const PARTITIONS = 300
+const PARTITIONS = 360
+const OVER = new Set(['completed', 'failed'])
 const MAIN = fileURLToPath(new URL('../support/takeover-main.mjs', import.meta.url))
-
-/** Nodes that a run ends with, by blueprint; of `branch`, those of either side. @type {Record<string, string[][]>} */
-const ENDS = {
-	chain: [['a', 'b', 'c']],
-	diamond: [['a', 'b', 'c', 'd']],
-	branch: [
-		['a', 'left', 'left2', 'r'],
-		['a', 'r', 'right', 'right2'],
-	],
-	any: [['a', 'b', 'c', 'j', 'z']],
-	loop: [['a', 'body', 'ctl', 'more', 'z']],
-}
 
 /** @type {import('../support/cluster.mjs').Cluster} */
 let cluster
@@ -68,13 +67,6 @@ async function startTheirs({ topic, group, tables }) {
 	return { child, says }
 }
 
-/** @param {any} document */
-const outputsOf = (document) =>
-	Object.keys(document)
-		.filter((key) => key.startsWith('_outputs.'))
-		.map((key) => key.slice('_outputs.'.length))
-		.sort()
-
 test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to', { timeout: 240_000 }, async (t) => {
 	const place = await cluster.place({ name: 'takeover', partitions: PARTITIONS, schema: 'full' })
 	const ids = idsOf(place.topic)
@@ -89,7 +81,7 @@ test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to
 			blueprintId,
 			cut,
 			partition: next,
-			open: 1,
+			open: startsOf(blueprintId).length,
 			runId: ids[next++],
 		}))
 		assert.ok(next <= PARTITIONS, `${next} runs need more partitions`)
@@ -97,23 +89,24 @@ test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to
 		await says('ready')
 		await Promise.all(
 			plans.map(({ runId, blueprintId }) =>
-				place.writeContext(runId, JSON.stringify({ mine: 1, again: true, blueprintId, blueprintVersion: null })),
+				place.writeContext(runId, JSON.stringify({ ...INITIAL, blueprintId, blueprintVersion: null })),
 			),
 		)
-		await place.send(plans.map(({ runId, blueprintId }) => ({ runId, blueprintId, nodeId: 'a' })))
+		const starts = plans.flatMap(({ runId, blueprintId }) =>
+			startsOf(blueprintId).map((nodeId) => ({ runId, blueprintId, nodeId })),
+		)
+		await place.send(starts)
 		const { left } = await says('quiet')
 		for (const [at, { partition }] of plans.entries()) offsets[partition] = left[at].offset
-		return plans.map((plan, at) => ({ ...plan, calls: left[at].calls }))
+		return plans.map((plan, at) => ({ ...plan, changes: left[at].changes, hasMessages: left[at].open > 0 }))
 	}
 
 	try {
 		await says('joined')
-		const whole = await begin(Object.keys(ENDS).map((blueprintId) => ({ blueprintId, cut: null })))
-		const cuts = whole.flatMap(({ blueprintId, calls }) =>
-			Array.from({ length: calls }, (_, cut) => ({ blueprintId, cut })),
-		)
+		const whole = await begin(flows.map(({ id }) => ({ blueprintId: id, cut: null })))
+		const cuts = whole.flatMap(({ blueprintId, changes }) => [0, ...changes].map((cut) => ({ blueprintId, cut })))
 		const runs = [...whole, ...(await begin(cuts))]
-		t.diagnostic(whole.map(({ blueprintId, calls }) => `${blueprintId}: ${calls}`).join(', '))
+		t.diagnostic(whole.map(({ blueprintId, changes }) => `${blueprintId}: ${changes.length}`).join(', '))
 		child.kill('SIGKILL')
 		await once(child, 'exit')
 		await place.commit(offsets)
@@ -125,15 +118,12 @@ test('G12: runs of 1.4.4, stopped after each of their calls, end as they have to
 
 /** @param {import('../support/cluster.mjs').Place} place @param {any[]} runs */
 async function endThem(place, runs) {
+	const all = runs.map(({ runId }) => runId)
 	/** @type {Map<string, string[]>} */
-	const ran = new Map(runs.map(({ runId }) => [runId, []]))
-	const left = new Map()
-	for (const { runId } of runs) left.set(runId, (await place.context(runId))?.document)
-	const begun = new Set(
-		(await place.statusRows(runs.map(({ runId }) => runId)))
-			.filter(({ status }) => status !== 'running')
-			.map(({ runId }) => runId),
-	)
+	const ran = new Map(all.map((runId) => [runId, []]))
+	/** What 1.4.4 has left: the row, and how it stands. */
+	const left = new Map(await Promise.all(all.map(async (runId) => [runId, (await place.context(runId))?.document])))
+	const before = await statusesOf(place, all)
 	const registry = registryOf('right', (runId, nodeId) => void ran.get(runId)?.push(nodeId))
 	const logger = recorder()
 	const adapter = new KafkaAdapter(place.options({ runtimeOptions: { blueprints, registry, logger } }))
@@ -142,33 +132,67 @@ async function endThem(place, runs) {
 	try {
 		await place.allCommitted({ timeoutMs: 60_000 })
 		// 1.4.4 leaves some runs without a message: their last job is done, and they are not over for it.
-		const rows = await place.statusRows(runs.map(({ runId }) => runId))
-		const ended = new Set(rows.filter(({ status }) => status !== 'running').map(({ runId }) => runId))
-		for (const { runId } of runs) if (!ended.has(runId)) await adapter.reconcile(runId)
-		const all = runs.map(({ runId }) => runId)
+		const then = await statusesOf(place, all)
+		for (const runId of all) if ((then.get(runId)?.status ?? 'running') === 'running') await adapter.reconcile(runId)
+		await answer(place, adapter, runs)
 		// Which of them have not ended is said below, with what they are.
-		await place.outcomes(all, { timeoutMs: 20_000 }).catch(() => undefined)
-		const outcomes = new Map((await place.statusRows(all)).map((row) => [row.runId, row]))
-		/** @type {string[]} */
-		const wrong = []
-		for (const { runId, blueprintId, cut } of runs) {
-			const { document } = /** @type {any} */ (await place.context(runId))
-			const note = (/** @type {string} */ text) =>
-				wrong.push(
-					`${blueprintId}, stopped after ${cut} calls: ${text}; ran here: ${ran.get(runId)}; found ${Object.keys(left.get(runId))}`,
-				)
-			const status = outcomes.get(runId)?.status
-			if (status !== 'completed') note(`it is ${status}`)
-			const outputs = outputsOf(document).join()
-			const isLeft = '_inputs.left' in left.get(runId)
-			const allowed = blueprintId === 'branch' && isLeft ? [ENDS.branch[0]] : ENDS[blueprintId]
-			if (!allowed.some((end) => end.join() === outputs)) note(`outputs of ${outputs}`)
-			if (document.mine !== 1) note('the initial context is gone')
-			if (blueprintId === 'loop' && !(document.rounds >= ROUNDS)) note(`${document.rounds} rounds`)
-			if (begun.has(runId) && ran.get(runId)?.length) note('was over')
-		}
+		await until(
+			'the runs have ended',
+			async () => [...(await statusesOf(place, all)).values()].every(({ status }) => OVER.has(status)),
+			{ timeoutMs: 20_000, everyMs: 250 },
+		).catch(() => undefined)
+		const ends = await statusesOf(place, all)
+		const memory = new Map(await Promise.all(flows.map(async (flow) => [flow.id, await inMemory(flow)])))
+		const wrong = runs.flatMap((run) => {
+			const { runId, blueprintId, cut } = run
+			const [was, is, document] = [before.get(runId), ends.get(runId), left.get(runId)]
+			const problem = problemOf(run, { was, is, document, ran: ran.get(runId) }, memory.get(blueprintId))
+			const found = `${was?.status} and ${Object.keys(document)}`
+			return problem
+				? [`${blueprintId}, stopped after ${cut} calls: ${problem}; ran here: ${ran.get(runId)}; found ${found}`]
+				: []
+		})
 		assert.deepEqual(wrong, [], `${wrong.length} of ${runs.length}`)
 	} finally {
 		await adapter.stop()
 	}
+}
+
+/** @param {import('../support/cluster.mjs').Place} place @param {string[]} runIds */
+const statusesOf = async (place, runIds) => new Map((await place.statusRows(runIds)).map((row) => [row.runId, row]))
+
+/**
+ * Answers the runs that wait: all do that 1.4.4 has not ended.
+ * @param {import('../support/cluster.mjs').Place} place @param {KafkaAdapter} adapter @param {any[]} runs
+ */
+async function answer(place, adapter, runs) {
+	for (const { id, asks } of flows.filter(({ asks }) => asks)) {
+		const waiting = runs.filter(({ blueprintId }) => blueprintId === id).map(({ runId }) => runId)
+		const statuses = await until(
+			`the runs of ${id} wait`,
+			async () => {
+				const rows = await statusesOf(place, waiting)
+				return waiting.every((runId) => (rows.get(runId)?.status ?? 'running') !== 'running') && rows
+			},
+			{ timeoutMs: 20_000 },
+		)
+		const asking = waiting.filter((runId) => statuses.get(runId)?.status === 'awaiting')
+		await Promise.all(asking.map((runId) => adapter.resumeWithAction(runId, undefined, ANSWER, { nodeId: asks })))
+	}
+}
+
+/**
+ * @param {any} run
+ * @param {{ was: any, is: any, document: any, ran: string[] | undefined }} seen `was` and `is`: its status row as 1.4.4 left it, and now
+ * @param {any} memory
+ */
+function problemOf({ blueprintId, hasMessages }, { was, is, document, ran }, memory) {
+	const flow = /** @type {import('../support/takeover-flows.mjs').Flow} */ (flows.find(({ id }) => id === blueprintId))
+	if (was?.status === 'completed') {
+		if (ran?.length) return 'it was over'
+		return isDeepStrictEqual(is?.data, was.data) ? undefined : 'its result has changed'
+	}
+	// Nothing was left to do, and nobody opened it.
+	if (was?.status === 'failed' && is?.text === was.text && !ran?.length && !hasMessages) return undefined
+	return is?.data ? wrongEnd(flow, is.data, memory, document) : `it is ${is?.status}`
 }

@@ -440,7 +440,7 @@ async function makeTopics(admin, topics) {
 		const offsets = await Promise.all(names.map((name) => admin.fetchTopicOffsets(name)))
 		return offsets.every((some, at) => some.length === topics[at].numPartitions)
 	}
-	await until(`${names} have leaders`, () => haveLeaders().catch(() => false))
+	await until(`${names} have leaders`, () => haveLeaders().catch(() => false), { timeoutMs: 90_000 })
 }
 
 /**

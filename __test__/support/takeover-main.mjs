@@ -6,7 +6,8 @@
  * The messages come by a consumer of another group, and the parent commits the offsets that it is told: a member of the group itself
  * loses its place on a busy machine, or keeps it for long after its end.
  *
- * A call is a statement, a command of the coordination store, a message that is sent, or the end of a job before its offset is committed.
+ * A call is a statement, a command of the coordination store, a message that is sent, or the end of a job before its offset is committed. To be
+ * stopped after one that only reads is to be stopped before it, so those of a whole run that change something are told.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FlowRuntime, NullLogger } from 'flowcraft'
@@ -19,30 +20,37 @@ const cluster = await openCluster()
 const consumer = cluster.kafka.consumer({ groupId: `${group}-before` })
 const never = () => new Promise(() => {})
 
-/** @typedef {{ calls: number, cut: number, open: number, offset: number, stopped: boolean, handle: (message: any) => Promise<void> }} Life */
+/** @typedef {{ calls: number, changes: number[], cut: number, open: number, offset: number, stopped: boolean, handle: (message: any) => Promise<void> }} Life */
 /** @type {Map<number, Life>} by partition */
 const lives = new Map()
 
-/** @param {Life} life @param {() => any} work */
-const counted = async (life, work) => {
+/** @param {Life} life @param {() => any} work @param {boolean} [changes] */
+const counted = async (life, work, changes = true) => {
 	if (life.calls >= life.cut) {
 		life.stopped = true
 		return never()
 	}
 	life.calls++
+	if (changes) life.changes.push(life.calls)
 	return work()
 }
+
+/** @param {string} name @param {any[]} args */
+const isChange = (name, [query]) => (name === 'execute' ? !query.startsWith('SELECT') : name !== 'get')
 
 /** @param {Life} life @param {any} target @param {string[]} names */
 const counting = (life, target, names) =>
 	Object.fromEntries(
-		names.map((name) => [name, (/** @type {any[]} */ ...args) => counted(life, () => target[name](...args))]),
+		names.map((name) => [
+			name,
+			(/** @type {any[]} */ ...args) => counted(life, () => target[name](...args), isChange(name, args)),
+		]),
 	)
 
 /** @param {{ partition: number, cut: number | null, open: number }} plan */
 async function begin({ partition, cut, open }) {
 	/** @type {Life} */
-	const life = { calls: 0, cut: cut ?? Infinity, open, offset: 0, stopped: false, handle: never }
+	const life = { calls: 0, changes: [], cut: cut ?? Infinity, open, offset: 0, stopped: false, handle: never }
 	lives.set(partition, life)
 	const send = (/** @type {any} */ batch) =>
 		counted(life, async () => {
@@ -116,6 +124,9 @@ process.on('message', async (/** @type {any} */ { plans }) => {
 	process.send?.({ type: 'ready' })
 	const mine = plans.map((/** @type {any} */ { partition }) => /** @type {Life} */ (lives.get(partition)))
 	while (!mine.every((/** @type {Life} */ { stopped, open }) => stopped || open <= 0)) await sleep(20)
-	process.send?.({ type: 'quiet', left: mine.map((/** @type {Life} */ { calls, offset }) => ({ calls, offset })) })
+	process.send?.({
+		type: 'quiet',
+		left: mine.map((/** @type {Life} */ { changes, offset, open }) => ({ changes, offset, open })),
+	})
 })
 process.on('disconnect', () => process.exit(3))
