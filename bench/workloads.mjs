@@ -44,12 +44,12 @@ export const WORKLOADS = {
 		jobs: 10,
 		check: (context) => context['_outputs.n9'] === 10,
 		limitSteps: 10,
-		bounds: { ratio: 15, cqlPerJob: 2.3 },
+		bounds: { ratio: 10, cqlPerJob: 3 },
 		runs: { [OURS]: 1000, [THEIRS]: 60 },
 	},
 	fan: {
 		title: 'fan 1 -> 8 -> 1 of empty nodes',
-		bounds: { ratio: 15, cqlPerJob: 1.6 },
+		bounds: { ratio: 10, cqlPerJob: 3 },
 		blueprint: fan('increment'),
 		jobs: 10,
 		check: (context) => context['_outputs.z'] === 3,
@@ -57,7 +57,7 @@ export const WORKLOADS = {
 	},
 	'fan-50ms': {
 		title: 'fan 1 -> 8 -> 1 of nodes of 50 ms',
-		bounds: { ratio: 20, cqlPerJob: 1.6 },
+		bounds: { ratio: 30, cqlPerJob: 3 },
 		blueprint: fan('wait50'),
 		jobs: 10,
 		check: (context) => context['_outputs.z'] === 3,
@@ -65,7 +65,7 @@ export const WORKLOADS = {
 	},
 	steps: {
 		title: 'chain of 40 nodes of 10 ms, one run at a time',
-		bounds: { ratio: 1.2, cqlPerJob: 1.6 },
+		bounds: { ratio: 1.2, cqlPerJob: 3 },
 		blueprint: chain('steps', 40, 'wait10'),
 		jobs: 40,
 		check: (context) => context['_outputs.n39'] === 40,
