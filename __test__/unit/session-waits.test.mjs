@@ -1,49 +1,8 @@
-/** Waits, sleeps and subflows that await, and how they go on (rows 48-53, D12). */
+/** Waits and sleeps, and how they go on (rows 49-53, D12). */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { awaitingRun, edge, node, registry, resumed } from '../support/waits.mjs'
 import { startRun, startWorker } from '../support/worker.mjs'
-
-const node = (/** @type {string} */ id, uses = 'input', /** @type {any} */ more = {}) => ({ id, uses, ...more })
-const edge = (/** @type {string} */ path, /** @type {any} */ more = {}) => ({
-	source: path.split('>')[0],
-	target: path.split('>')[1],
-	...more,
-})
-const turn = () => new Promise((resolve) => setImmediate(resolve))
-const registry = {
-	input: async (/** @type {any} */ { input }) => ({ output: { got: input } }),
-	slow: async () => {
-		for (let i = 0; i < 20; i++) await turn()
-		return { output: 'slow' }
-	},
-}
-
-/**
- * A worker whose engine closes nothing when a run awaits: the transport of resumes will open such a session, and this
- * stands for it.
- * @param {any} blueprint @param {any} [options]
- */
-async function awaitingRun(blueprint, options = {}) {
-	const engine = startWorker(
-		{ registry, blueprints: { bp: blueprint, ...options.blueprints } },
-		{ sessions: { schedule: options.schedule }, engine: options.engine },
-	)
-	const runId = startRun(engine, blueprint, options.initial)
-	const first = await engine.result(runId)
-	assert.equal(first.status, 'awaiting')
-	await engine.quiet()
-	return { engine, runId, first }
-}
-
-/** @param {any} engine @param {string} runId @param {any[]} answers */
-async function resumed(engine, runId, answers) {
-	const before = engine.published.length
-	engine.keepOpen(runId)
-	const session = await engine.reopen(runId)
-	for (const answer of answers) assert.equal(session.resume(answer), true)
-	for (let i = 0; engine.published.length <= before + 1 && i < 200; i++) await turn()
-	return engine.status(runId)
-}
 
 for (const schedule of ['eager', 'wave']) {
 	test(`row 52: a resume routes by output and action (${schedule})`, async () => {
@@ -130,6 +89,8 @@ test('the first resume of a wait counts; one too many is refused', async () => {
 	assert.equal(session.resume({ nodeId: 'w', output: 3 }), false)
 })
 
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
 for (const killAt of [undefined, 4]) {
 	test(`a resume that comes before its wait is kept${killAt ? ', in the checkpoint, too' : ''}`, async () => {
 		const blueprint = {
@@ -164,46 +125,4 @@ test('a wait in a loop awaits again in each round, and waves are counted anew af
 	assert.equal(JSON.parse(engine.documents.get(runId).checkpoint).base, 4)
 	const { data } = await resumed(engine, runId, [{ action: 'stop', output: 'done' }])
 	assert.deepEqual(data.payload.context.end, { got: 'done' })
-})
-
-const child = { id: 'child', nodes: [node('w', 'wait'), node('x')], edges: [edge('w>x')] }
-
-test('rows 48, 52: a subflow that awaits goes on with its child', async () => {
-	const blueprint = {
-		id: 'bp',
-		nodes: [
-			node('s', 'subflow', { params: { blueprintId: 'child', outputs: { result: 'x' } } }),
-			node('b', 'input', { inputs: 'result' }),
-		],
-		edges: [edge('s>b')],
-	}
-	for (const killAt of [[], [6], [7]]) {
-		const { engine, runId } = await awaitingRun(blueprint, { blueprints: { child }, engine: { killAt } })
-		const { status, data } = await resumed(engine, runId, [{ output: 'answer' }])
-		assert.equal(status, 'completed')
-		assert.deepEqual(data.payload.context.b, { got: { got: 'answer' } })
-		assert.equal('_subflowState.s' in data.payload.context, false)
-	}
-})
-
-test('a subflow that awaits twice, and one that fails after its wait', async () => {
-	const twice = {
-		id: 'twice',
-		nodes: [node('v', 'wait'), node('w', 'wait'), node('x')],
-		edges: [edge('v>w'), edge('w>x')],
-	}
-	const fails = { id: 'fails', nodes: [node('w', 'wait'), node('x', 'nowhere')], edges: [edge('w>x')] }
-	const blueprint = (/** @type {string} */ blueprintId) => ({
-		id: 'bp',
-		nodes: [node('s', 'subflow', { params: { blueprintId } }), node('b')],
-		edges: [edge('s>b')],
-	})
-	const again = await awaitingRun(blueprint('twice'), { blueprints: { twice } })
-	assert.equal((await resumed(again.engine, again.runId, [{ output: 1 }])).status, 'awaiting')
-	const { data } = await resumed(again.engine, again.runId, [{ output: 2 }])
-	assert.deepEqual(data.payload.context.b, { got: { got: 2 } })
-	const broken = await awaitingRun(blueprint('fails'), { blueprints: { fails } })
-	const { status, data: failed } = await resumed(broken.engine, broken.runId, [{ output: 1 }])
-	assert.equal(status, 'failed')
-	assert.equal(failed.reason, "Resumed subflow 'fails' did not complete. Status: failed")
 })

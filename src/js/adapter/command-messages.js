@@ -3,7 +3,7 @@
  *
  * | kind | members | effect |
  * |---|---|---|
- * | `resume` | `nodeId?`, `wave?`, `action?`, `output?` | a node that awaits goes on; `wave` names the visit of its wait |
+ * | `resume` | `nodeId?`, `wave?`, `visit?`, `action?`, `output?` | a node that awaits goes on; `wave` names the visit of its wait; of one in a subflow `nodeId` is the path, and `visit` the subflow's visit in which it began |
  * | `cancel` | `reason?` | the run ends `cancelled` |
  * | `wake` | `nodeId`, `visit`, `at`, `bucket` | a timer of the run is due (src/kernel/timer.rs) |
  * | `move` | `version` | a parked run goes on with another version of its blueprint |

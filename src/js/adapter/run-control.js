@@ -3,6 +3,7 @@
  * them (design D12).
  */
 import { isOver, moments, parseCheckpoint } from '../session/checkpoint.js'
+import { isOverIn, leadsTo, openWaits, pathOf } from '../session/child-record.js'
 import { asEngine, RESERVED_KEY } from '../cassandra-context.js'
 import { formatCommand } from './command-messages.js'
 import { readHistory } from '../session/run-history.js'
@@ -32,8 +33,46 @@ const readRun = async ({ createContext }, runId) => {
 	const checkpoint = stored === undefined ? undefined : parseCheckpoint(JSON.stringify(stored))
 	// Without a checkpoint the run was begun by JavaScript workers, or nobody has begun it yet.
 	const waiting = checkpoint?.waiting ?? (document._awaitingNodeIds ?? []).map((/** @type {string} */ id) => [id])
-	return { document, checkpoint, waiting: /** @type {[nodeId: string, wave?: number][]} */ (waiting) }
+	return { document, checkpoint, waits: waitsOf(waiting, checkpoint?.children) }
 }
+
+/** @typedef {{ ids: string[], wave?: number, visit?: number }} Wait */
+
+/**
+ * What an answer can be for, in the order in which it began to wait: nodes of the run, told by their wave, and in place of a subflow those
+ * that await in its child, told by the visit in which they began to.
+ *
+ * @param {[nodeId: string, wave?: number][]} waiting
+ * @param {import('../session/checkpoint.js').Checkpoint['children']} children
+ * @returns {Wait[]}
+ */
+const waitsOf = (waiting, children) => {
+	const records = new Map(children)
+	return waiting.flatMap(([nodeId, wave]) => {
+		const record = records.get(nodeId)
+		const inner = record && openWaits(record).map(({ ids, visit }) => ({ ids: [nodeId, ...ids], visit }))
+		return /** @type {Wait[]} */ (inner ?? [{ ids: [nodeId], wave }])
+	})
+}
+
+/**
+ * @param {Wait[]} waits
+ * @param {string} address of a node, or the path of one in a subflow
+ */
+const findWait = (waits, address) =>
+	waits.find(({ ids }) => ids[0] === address) ?? waits.find((wait) => leadsTo(address, wait))
+
+/**
+ * Whom a resume is for.
+ *
+ * @param {string | undefined} address
+ * @param {Wait | undefined} wait
+ */
+const targetOf = (address, wait) => ({
+	nodeId: wait ? pathOf(wait.ids) : address,
+	wave: wait?.wave,
+	visit: wait?.visit,
+})
 
 /**
  * @param {ControlHost} host
@@ -63,13 +102,12 @@ export const resumeRun = async (host, runId, action, output, { nodeId } = {}) =>
 	if (nodeId !== undefined && (typeof nodeId !== 'string' || nodeId === '')) {
 		throw optionError('options.nodeId', 'no node id', 'Use the id of the node that waits, or leave it out')
 	}
-	const { checkpoint, waiting } = await readRun(host, runId)
+	const { checkpoint, waits } = await readRun(host, runId)
 	if (isOver(checkpoint)) return new Set()
-	const target = nodeId ?? waiting[0]?.[0]
-	const wave = waiting.find(([waits]) => waits === target)?.[1]
+	const target = targetOf(nodeId, nodeId === undefined ? waits[0] : findWait(waits, nodeId))
 	const raw = output === undefined ? undefined : host.codec().encode(output)
-	await host.send(runId, formatCommand(runId, { kind: 'resume', nodeId: target, wave, action }, raw))
-	return new Set(target === undefined ? [] : [target])
+	await host.send(runId, formatCommand(runId, { kind: 'resume', ...target, action }, raw))
+	return new Set(target.nodeId === undefined ? [] : [target.nodeId])
 }
 
 /** @param {ControlHost} host @param {string} runId @param {Parameters<typeof formatCommand>[1]} command */
@@ -124,11 +162,11 @@ const checkReason = (reason) => {
  * @returns {Promise<boolean>} false where nothing was sent: the run is over, or the node has its answer
  */
 export const answerWait = async (host, runId, { id, nodeId, output }) => {
-	const { checkpoint, waiting } = await readRun(host, runId)
-	const wait = waiting.find(([waits]) => waits === nodeId)
+	const { checkpoint, waits } = await readRun(host, runId)
+	const wait = findWait(waits, nodeId)
 	if (isOver(checkpoint) || checkpoint?.commands?.includes(id)) return false
 	if (!wait && isAnswered(checkpoint, nodeId)) return false
-	const command = { id, kind: /** @type {const} */ ('resume'), nodeId, wave: wait?.[1] }
+	const command = { id, kind: /** @type {const} */ ('resume'), ...targetOf(nodeId, wait) }
 	await host.send(runId, formatCommand(runId, command, host.codec().encode(output)))
 	return true
 }
@@ -137,7 +175,8 @@ export const answerWait = async (host, runId, { id, nodeId, output }) => {
 const isAnswered = (checkpoint, nodeId) => {
 	if (!checkpoint) return false
 	const isKept = checkpoint.kept?.some(([id]) => id === nodeId) ?? false
-	return isKept || moments(checkpoint.done).some(([id]) => id === nodeId)
+	const done = moments(checkpoint.done).map(([id]) => id)
+	return isKept || isOverIn({ done, children: checkpoint.children }, nodeId)
 }
 
 /**

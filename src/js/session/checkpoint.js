@@ -26,6 +26,7 @@
  *   "details": { "approve": {...} },  their details
  *   "kept": [["approve", {...}]],     resumes that came before their wait; under "" for whichever comes first
  *   "alarms": [["nap", 1700000000000]], when timers wake nodes that await, milliseconds since the epoch
+ *   "children": [["sub", {...}]],     see child-record.js: children of subflows that await
  *   "commands": ["<id>"],             the last commands applied, so that a repeat changes nothing
  *   "base": 3,                        wave from which the cap of 10,000 counts
  *   "absent": ["k"],                  keys whose value is `undefined`
@@ -69,6 +70,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {Record<string, any>} [details]
  * @property {[string, import('./run-waits.js').Answer][]} [kept]
  * @property {[string, number][]} [alarms]
+ * @property {[string, import('./child-record.js').ChildRecord][]} [children]
  * @property {string[]} [commands]
  * @property {number} [base]
  * @property {string[]} [absent]

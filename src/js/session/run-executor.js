@@ -3,7 +3,7 @@
  */
 import { executeBatch } from 'flowcraft'
 import { recordedResult } from './adoption.js'
-import { resumeSubflow } from './run-waits.js'
+import { ChildRun, isSubflow } from './child-run.js'
 import { isSuccess, succeeded } from './settled-results.js'
 import { VisitExecution, countingAttempts } from './visit.js'
 import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
@@ -20,6 +20,7 @@ export class RunExecutor {
 	#blueprintId
 	#graph
 	#context
+	#children
 	/** One signal for all nodes of the run, as in memory; made when the first of them starts. @type {AbortController | undefined} */
 	#abort
 
@@ -30,13 +31,15 @@ export class RunExecutor {
 	 * @param {string} run.blueprintId under which it is registered
 	 * @param {import('./run-graph.js').RunGraph} run.graph
 	 * @param {import('./run-context.js').RunContext} run.context
+	 * @param {import('./run-children.js').RunChildren} run.children
 	 */
-	constructor(env, { runId, blueprintId, graph, context }) {
+	constructor(env, { runId, blueprintId, graph, context, children }) {
 		this.#env = env
 		this.#runId = runId
 		this.#blueprintId = blueprintId
 		this.#graph = graph
 		this.#context = context
+		this.#children = children
 	}
 
 	/** @param {Visit} visit @param {VisitState} state @returns {Promise<Settled>} */
@@ -67,9 +70,16 @@ export class RunExecutor {
 		if (hooks.onJobStart) await hooks.onJobStart(this.#runId, this.#blueprintId, nodeId)
 		const blueprint = this.#graph.getDynamicBlueprint()
 		const { signal } = (this.#abort ??= new AbortController())
-		const execution = new VisitExecution({ blueprint, state, runtime, services, executionId: this.#runId, signal })
 		const nodeDef = /** @type {any} */ (this.#graph.node(nodeId))
-		if (visit.answer) return resumeSubflow(execution, nodeDef, visit.answer, state)
+		const child = isSubflow(runtime.registry.get(nodeDef.uses)) ? this.#childOf(visit) : undefined
+		const execution = new VisitExecution({
+			blueprint,
+			state,
+			runtime: child?.runtime ?? runtime,
+			services,
+			executionId: this.#runId,
+			signal,
+		})
 		visit.plan = state.plan = this.#env.retries?.planFor(nodeDef)
 		const executorOf = () => countingAttempts(visit, runtime.getExecutorForNode(nodeId, /** @type {any} */ (execution)))
 		const [settled] = await executeBatch(
@@ -85,7 +95,20 @@ export class RunExecutor {
 			waitsForWebhook(runtime.registry.get(nodeDef.uses), nodeDef, blueprint)
 		)
 			await state.markAsAwaiting(nodeId)
+		visit.child = child?.left
 		return /** @type {Settled} */ (settled)
+	}
+
+	/** @param {Visit} visit of a subflow */
+	#childOf({ number, nodeId, answer }) {
+		const { to, action, output } = answer ?? {}
+		const record = to && this.#children.get(nodeId)
+		const paused = record && {
+			text: this.#context.read(`_subflowState.${nodeId}`),
+			record,
+			answers: to.map((ids) => ({ ids, action, output })),
+		}
+		return new ChildRun(this.#env, { visit: number, path: [nodeId], paused })
 	}
 
 	/** Flowcraft tells cancellations by this class and name. @param {string} reason */

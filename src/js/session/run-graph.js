@@ -21,7 +21,7 @@ import { BatchRecord } from './batch-record.js'
  */
 
 /** @param {import('flowcraft').WorkflowBlueprint} blueprint @returns {BlueprintShape} */
-function shapeOf({ nodes, edges }) {
+export function shapeOf({ nodes, edges }) {
 	const fallbacks = new Map(nodes.map((node) => [node.id, node.config?.fallback]))
 	/** @type {Map<string, Set<string>>} */
 	const sources = new Map()

@@ -22,6 +22,8 @@ import {
 	reviveError,
 } from './outcome.js'
 import { RunAttempts, isToRetry } from './run-attempts.js'
+import { timeOf } from './child-record.js'
+import { RunChildren } from './run-children.js'
 import { VisitContext } from './run-context.js'
 import { RunCommands } from './run-commands.js'
 import { RunEvents } from './run-events.js'
@@ -30,7 +32,7 @@ import { RunHistory, outcomeOf } from './run-history.js'
 import { RunProgress, awaitingOf } from './run-progress.js'
 import { RunRouter } from './run-router.js'
 import { RunState, VisitState } from './run-state.js'
-import { ANY, RunWaits, alarmOf, isSubflow } from './run-waits.js'
+import { ANY, RunWaits } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
 import { Visit } from './visit.js'
@@ -109,6 +111,8 @@ export class RunSession {
 	#router
 	#events
 	#waits = new RunWaits()
+	/** @type {RunChildren} */
+	#children
 	#commands = new RunCommands()
 	/** @type {RunHistory | undefined} */
 	#history
@@ -170,8 +174,9 @@ export class RunSession {
 		this.state.setEventEmitter(/** @type {any} */ (env.contextBus), runId)
 		const inWaves = (checkpoint ? checkpoint.schedule : env.schedule) === 'wave'
 		this.#schedule = inWaves ? new WaveSchedule(this, env.concurrency) : new EagerSchedule(this)
-		this.#executor = new RunExecutor(env, { runId, blueprintId, graph: this.graph, context })
-		const parts = [this.#waits, this.#commands, this.#schedule]
+		this.#children = new RunChildren(this.graph, context, env.runtime)
+		this.#executor = new RunExecutor(env, { runId, blueprintId, graph: this.graph, context, children: this.#children })
+		const parts = [this.#waits, this.#children, this.#commands, this.#schedule]
 		this.#progress = new RunProgress({ graph: this.graph, state: this.state, context, parts })
 		this.#attempts = new RunAttempts(env, { runId, progress: this.#progress, waits: this.#waits })
 		if (checkpoint) this.#restore(checkpoint)
@@ -190,7 +195,9 @@ export class RunSession {
 		const { entry, blueprintId, nodeIds } = this.#opening
 		if (!this.#context.contains('blueprintId')) this.#context.hide('blueprintId', blueprintId)
 		if (!this.#context.contains('blueprintVersion')) this.#context.hide('blueprintVersion', entry.version)
-		for (const nodeId of this.state.getAwaitingNodeIds()) this.#waits.begin(nodeId, 1, this.#alarmOf(nodeId))
+		const awaiting = this.state.getAwaitingNodeIds()
+		this.#children.adopt(awaiting)
+		for (const nodeId of awaiting) this.#waits.begin(nodeId, 1, ...this.#waitOf(nodeId))
 		this.graph.clearFrontier()
 		if (entry.problem) return
 		if (!adoption) for (const nodeId of entry.startSet) this.#schedule.admit(nodeId, 1)
@@ -347,7 +354,7 @@ export class RunSession {
 		} catch (error) {
 			settled = rejected(visit.nodeId, error)
 		}
-		settled = this.#refuseTimers(visit.nodeId, state, settled)
+		settled = this.#refuseTimers(visit, state, settled)
 		visit.end(settled, state.marked)
 		this.#leave(visit)
 		if (this.closed || this.#ended) return
@@ -361,17 +368,18 @@ export class RunSession {
 
 	/**
 	 * A node that sleeps where nothing can wake it would never go on.
-	 * @param {string} nodeId
+	 * @param {Visit} visit
 	 * @param {VisitState} state
 	 * @param {Settled} settled
 	 */
-	#refuseTimers(nodeId, state, settled) {
-		const sleepers = [...(state.marked ?? [])].filter((marked) => this.#alarmOf(marked) !== undefined)
+	#refuseTimers(visit, state, settled) {
+		const sleepers = [...(state.marked ?? [])].filter((marked) => this.#alarmOf(marked, visit.child) !== undefined)
 		const missing = sleepers.length > 0 ? this.#env.native.timersMissing() : null
 		if (missing === null) return settled
 		for (const sleeper of sleepers) this.state.clearAwaiting(sleeper)
 		state.marked = undefined
-		return rejected(nodeId, new KafkaAdapterError(Code.SchemaMissing, missing))
+		visit.child = undefined
+		return rejected(visit.nodeId, new KafkaAdapterError(Code.SchemaMissing, missing))
 	}
 
 	/** @param {Visit} visit */
@@ -427,6 +435,7 @@ export class RunSession {
 				await this.#retryLater(visit)
 				continue
 			}
+			this.#children.record(visit)
 			for (const { marked, wave } of await this.#schedule.record(visit)) {
 				for (const nodeId of marked ?? []) await this.#beginWait(nodeId, wave)
 			}
@@ -560,7 +569,7 @@ export class RunSession {
 
 	/** The first command for the visit of a wait counts. @param {import('../adapter/command-messages.js').RunCommand} command */
 	#isEffective(command) {
-		const { id, kind, nodeId = this.#waits.first ?? ANY, wave, at } = command
+		const { id, kind, nodeId = this.#waits.first ?? ANY, wave, visit, at } = command
 		// What brought a parked run back is answered by the step that records it. Any other run is not parked.
 		if (kind === 'move' || isParkingTimer(command)) return this.#opening.unparked !== undefined && this.#seq === 0
 		if (kind === 'fail') return false
@@ -569,12 +578,12 @@ export class RunSession {
 		if (this.#commands.isRepeat(id)) return false
 		if (kind === 'cancel') return true
 		if (wave !== undefined && this.#waits.waveOf(nodeId) !== wave) return false
-		return !this.#commands.answers(nodeId) && this.#mayAnswer(nodeId)
+		return !this.#commands.answers(nodeId) && this.#mayAnswer(nodeId, visit)
 	}
 
 	/** @param {import('./run-commands.js').Received} received */
 	async #apply(received) {
-		const { kind, nodeId = this.#waits.first ?? ANY, action, output, reason, at } = received.command
+		const { kind, nodeId = this.#waits.first ?? ANY, action, output, visit, reason, at } = received.command
 		this.#commands.applied(received)
 		if (kind === 'move' || isParkingTimer(received.command)) return
 		if (kind === 'wake') {
@@ -586,7 +595,7 @@ export class RunSession {
 		if (kind === 'cancel') return this.#endEarly(cancelledOutcome(reason), reason ?? 'the run was cancelled')
 		this.#answering = nodeId
 		const value = output === undefined ? undefined : this.#env.codec.decode(JSON.stringify(output))
-		await this.#answer({ nodeId, action, output: value, ...(kind === 'wake' ? { timer: true } : undefined) })
+		await this.#answer(kind === 'wake' ? { nodeId, timer: at } : { nodeId, action, output: value, visit })
 		this.#answering = undefined
 	}
 
@@ -599,19 +608,31 @@ export class RunSession {
 
 	/** @param {string} nodeId @param {number} wave */
 	async #beginWait(nodeId, wave) {
-		const early = this.#waits.begin(nodeId, wave, this.#alarmOf(nodeId))
-		if (early) await this.#answer({ ...early, nodeId })
-	}
-
-	/** @param {string} nodeId */
-	#alarmOf(nodeId) {
-		const child = this.#context.read(`_subflowState.${nodeId}`)
-		return alarmOf(this.state, child, this.#env.runtime.serializer, nodeId)
+		const early = this.#waits.begin(nodeId, wave, ...this.#waitOf(nodeId))
+		if (early) await this.#answer(early)
 	}
 
 	/**
-	 * Goes on from a node that awaits: the first one unless `nodeId` names another. A node that does not await yet gets its
-	 * answer when it does.
+	 * When a timer wakes a node that awaits, and who awaits in its child.
+	 * @param {string} nodeId
+	 * @returns {[number | undefined, import('./child-record.js').OpenWait[] | undefined]}
+	 */
+	#waitOf(nodeId) {
+		return [this.#alarmOf(nodeId, this.#children.get(nodeId)), this.#children.waitsOf(nodeId)]
+	}
+
+	/**
+	 * When a timer wakes a node that awaits: its own details say so, or a child that sleeps.
+	 * @param {string} nodeId
+	 * @param {import('./child-record.js').ChildRecord | undefined} child
+	 */
+	#alarmOf(nodeId, child) {
+		return timeOf(this.state.getAwaitingDetails(nodeId)) ?? this.#children.alarmOf(child)
+	}
+
+	/**
+	 * Goes on from a node that awaits: the first one unless `nodeId` names another, or the path of one in a subflow. A node that
+	 * does not await yet gets its answer when it does.
 	 * @param {Answer & { nodeId?: string }} answer
 	 * @returns {boolean} false where there is nothing to answer: the node is unknown, or has its answer
 	 */
@@ -624,20 +645,34 @@ export class RunSession {
 		return true
 	}
 
-	/** @param {string} nodeId */
-	#mayAnswer(nodeId) {
-		if (this.#answering === nodeId || this.#answers.some((other) => other.nodeId === nodeId)) return false
-		if (this.#waits.has(nodeId)) return true
-		if (nodeId === ANY) return !this.#waits.isAnswered(ANY)
-		const isDone = this.#ended || this.graph.completed.has(nodeId) || this.#waits.isAnswered(nodeId)
-		return !isDone && this.graph.node(nodeId) !== undefined
+	/** @param {string} address @param {number} [visit] of a wait in a subflow, in which it began */
+	#mayAnswer(address, visit) {
+		if (this.#answering === address || this.#answers.some((other) => other.nodeId === address)) return false
+		const { nodeId, within } = this.#children.target(address)
+		if (within === undefined && this.#waits.has(nodeId)) return true
+		if (address === ANY) return !this.#waits.isAnswered(ANY)
+		if (this.#waits.isAnswered(address)) return false
+		if (within !== undefined && this.#children.get(nodeId))
+			return this.#children.mayAnswer({ nodeId, within }, visit, this.#answerRunning(nodeId))
+		return !(this.#ended || this.graph.completed.has(nodeId)) && this.graph.node(nodeId) !== undefined
+	}
+
+	/** The answer with which the child of a subflow goes on now. @param {string} nodeId */
+	#answerRunning(nodeId) {
+		for (const visit of this.visits.values()) if (visit.nodeId === nodeId && visit.answer) return visit.answer
+		return undefined
 	}
 
 	/** @param {Answer & { nodeId: string }} answer */
-	async #answer({ nodeId, action, output, timer }) {
-		const asked = this.#waits.end(nodeId)
+	async #answer({ nodeId: address, ...answer }) {
+		const { action, output, visit } = answer
+		const target = this.#children.target(address)
+		const { nodeId } = target
+		const isSubflow = this.#waits.has(nodeId) && this.#children.get(nodeId) !== undefined
+		const within = isSubflow ? this.#children.answer(target, answer) : undefined
+		const asked = isSubflow && !within ? undefined : this.#waits.end(nodeId)
 		if (asked === undefined) {
-			this.#waits.keep(nodeId, { action, output })
+			this.#waits.keep(address, { action, output, visit })
 			return
 		}
 		// In memory a resume comes after everything that has run.
@@ -646,12 +681,8 @@ export class RunSession {
 		this.state.clearAwaiting(nodeId)
 		if (this.visits.size === 0 && this.#waits.size === 0) this.#progress.base = wave
 		const held = this.#schedule.resumed()
-		const node = this.graph.node(nodeId)
-		if (
-			isSubflow(node && this.#env.runtime.registry.get(node.uses)) &&
-			this.#context.contains(`_subflowState.${nodeId}`)
-		) {
-			this.newVisit(nodeId, wave).answer = { action, output, timer }
+		if (within) {
+			this.newVisit(nodeId, wave).answer = within
 			await this.#schedule.admitReady(held, nodeId)
 			return
 		}

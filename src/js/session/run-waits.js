@@ -3,43 +3,17 @@
  *
  * The first resume of a wait counts. One that comes before its wait is kept for it.
  */
-import { SubflowNode, analyzeBlueprint, FlowcraftError } from 'flowcraft'
 import { unlessEmpty } from './checkpoint.js'
-import { failed, succeeded } from './settled-results.js'
+import { leadsTo, pathOf } from './child-record.js'
 
-/** @typedef {{ action?: string, output?: any, timer?: true }} Answer */
+/** @typedef {import('./child-record.js').OpenWait} OpenWait */
+/**
+ * `timer`: of the timer that gives it, its time; `visit`: in which the wait in a subflow has begun that it is for.
+ * @typedef {{ action?: string, output?: any, timer?: number, visit?: number }} Answer
+ */
 
 /** Stands for whichever node awaits first. */
 export const ANY = ''
-
-/**
- * When a timer wakes a node that awaits: its own details say so (`sleep`), or those of a subflow's child that sleeps.
- *
- * @param {{ getAwaitingDetails(nodeId: string): any }} state
- * @param {any} child what the subflow has kept of its child, serialised
- * @param {{ deserialize(text: string): any }} serializer
- * @param {string} nodeId
- * @returns {number | undefined} milliseconds since the epoch
- */
-export function alarmOf(state, child, serializer, nodeId) {
-	const details = state.getAwaitingDetails(nodeId)
-	if (details?.reason === 'timer') return Date.parse(details.wakeUpAt)
-	if (typeof child !== 'string') return undefined
-	return firstAlarm(serializer.deserialize(child))?.at
-}
-
-/**
- * The next timer of a child that awaits.
- *
- * @param {any} child context of the child
- * @returns {{ nodeId: string, at: number } | undefined}
- */
-function firstAlarm(child) {
-	const details = Object.entries(/** @type {Record<string, any>} */ (child._awaitingDetails ?? {}))
-	const timers = details.filter(([, { reason }]) => reason === 'timer')
-	const alarms = timers.map(([nodeId, { wakeUpAt }]) => ({ nodeId, at: Date.parse(wakeUpAt) }))
-	return alarms.sort((a, b) => a.at - b.at)[0]
-}
 
 export class RunWaits {
 	/** Nodes that await, and the wave of their visit. @type {Map<string, number>} */
@@ -75,18 +49,34 @@ export class RunWaits {
 	 * @param {string} nodeId
 	 * @param {number} wave
 	 * @param {number} [alarm] when a timer wakes it, milliseconds since the epoch
-	 * @returns {Answer | undefined} the answer, if it has come already
+	 * @param {OpenWait[]} [open] of a subflow, the waits in it
+	 * @returns {Answer & { nodeId: string } | undefined} the answer, if it has come already
 	 */
-	begin(nodeId, wave, alarm) {
+	begin(nodeId, wave, alarm, open = [{ ids: [nodeId], at: alarm }]) {
 		this.#waves.set(nodeId, wave)
-		const from = this.#early.has(nodeId) || alarm !== undefined ? nodeId : ANY
-		const answer = this.#early.get(from)
-		this.#early.delete(from)
+		const answer = this.#takeEarly(open)
 		if (alarm !== undefined && !answer) {
 			this.#alarms.set(nodeId, alarm)
 			this.#fresh.push([nodeId, wave, alarm])
 		}
 		return answer
+	}
+
+	/** @param {OpenWait[]} open @returns {Answer & { nodeId: string } | undefined} */
+	#takeEarly(open) {
+		for (const wait of open) {
+			for (const [address, answer] of this.#early) {
+				if (!leadsTo(address, wait)) continue
+				this.#early.delete(address)
+				// For a wait of before at the same place it comes too late.
+				if (answer.visit === undefined || answer.visit === wait.visit) return { ...answer, nodeId: pathOf(wait.ids) }
+			}
+		}
+		const wait = open.find(({ at }) => at === undefined)
+		const answer = wait && this.#early.get(ANY)
+		if (!answer) return undefined
+		this.#early.delete(ANY)
+		return { ...answer, nodeId: pathOf(wait.ids) }
 	}
 
 	/** Ends a wait. @param {string} nodeId @returns {number | undefined} its wave */
@@ -140,52 +130,4 @@ export class RunWaits {
 		for (const [nodeId, answer] of checkpoint.kept ?? []) this.#early.set(nodeId, answer)
 		for (const [nodeId, at] of checkpoint.alarms ?? []) this.#alarms.set(nodeId, at)
 	}
-}
-
-/** Whether a node is a subflow, whose child goes on before the node itself does. @param {any} implementation */
-export function isSubflow(implementation) {
-	return implementation === SubflowNode || implementation?.prototype instanceof SubflowNode
-}
-
-/**
- * Goes on with the child of a subflow that awaits, as `FlowRuntime.resume` does: the child runs in memory, in this process.
- * @param {any} execution
- * @param {import('flowcraft').NodeDefinition} node
- * @param {Answer} answer
- * @param {any} state of the visit
- * @returns {Promise<import('./settled-results.js').Settled>}
- */
-export async function resumeSubflow(execution, node, answer, state) {
-	const { runtime } = execution
-	const context = state.getContext()
-	const key = `_subflowState.${node.id}`
-	const blueprint = runtime.blueprints[node.params?.blueprintId]
-	const kept = await context.get(key)
-	const { timer, ...resumeData } = answer
-	const sleeper = timer && firstAlarm(runtime.serializer.deserialize(kept))?.nodeId
-	const child = await runtime.resume(blueprint, kept, resumeData, sleeper, { signal: execution.signal })
-	if (child.status === 'awaiting') {
-		await state.markAsAwaiting(node.id)
-		await context.set(key, child.serializedContext)
-		return succeeded(node.id, { output: undefined })
-	}
-	if (child.status !== 'completed') {
-		const message = `Resumed subflow '${blueprint.id}' did not complete. Status: ${child.status}`
-		return failed(node.id, new FlowcraftError(message, { nodeId: node.id, blueprintId: execution.blueprint.id }))
-	}
-	await context.delete(key)
-	return succeeded(node.id, { output: await subflowOutput(node, blueprint, child.context, context) })
-}
-
-/** As `SubflowNode` gives it. @param {any} node @param {any} blueprint @param {Record<string, any>} child @param {any} context */
-async function subflowOutput(node, blueprint, child, context) {
-	if (node.params?.outputs) {
-		for (const [parentKey, childKey] of Object.entries(node.params.outputs)) {
-			await context.set(parentKey, child[`_outputs.${childKey}`] ?? child[childKey])
-		}
-		return child
-	}
-	const { terminalNodeIds } = analyzeBlueprint(blueprint)
-	if (terminalNodeIds.length === 1) return child[`_outputs.${terminalNodeIds[0]}`]
-	return Object.fromEntries(terminalNodeIds.map((id) => [id, child[`_outputs.${id}`]]))
 }

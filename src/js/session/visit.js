@@ -9,8 +9,10 @@ export class Visit {
 	reset = false
 	/** The node's output was recorded by somebody else: only what follows is to be found. */
 	replay = false
-	/** An answer that a subflow's child goes on with. @type {import('./run-waits.js').Answer | undefined} */
+	/** An answer that a subflow's child goes on with. @type {import('./run-children.js').AnswerWithin | undefined} */
 	answer = undefined
+	/** What a subflow leaves of its child, where that awaits. @type {import('./child-record.js').ChildRecord | undefined} */
+	child = undefined
 	/** Which attempt of the node this is, from 1. */
 	attempt = 1
 	/** When a timer lets this attempt begin, milliseconds since the epoch; `undefined`: now. @type {number | undefined} */
@@ -140,7 +142,7 @@ const REPLAY = 2
  * A due visit in the checkpoint: its number, node and wave, flags, and the answer that a subflow goes on with. Consecutive
  * visits of consecutive workers of a batch are one record, with batch, first item and count for the node.
  * @typedef {[number: number, node: string | [batch: number, item: number, count: number], wave: number, flags?: number,
- *   answer?: import('./run-waits.js').Answer]} DueRecord
+ *   answer?: import('./run-children.js').AnswerWithin]} DueRecord
  */
 
 /** @typedef {import('./run-graph.js').RunGraph} RunGraph */

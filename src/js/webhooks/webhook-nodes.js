@@ -5,6 +5,7 @@
  * `params.eventName` is `webhook:<id of the former>`. A `webhook` node without such a wait waits itself.
  */
 import { SubflowNode, WaitNode, WebhookNode, sanitizeBlueprint } from 'flowcraft'
+import { pathOf } from '../session/child-record.js'
 
 /** @typedef {import('flowcraft').WorkflowBlueprint} Blueprint */
 
@@ -18,31 +19,34 @@ const waitFor = (nodes, nodeId) =>
  * @param {Record<string, Blueprint>} blueprints
  * @param {string | undefined} blueprintId of the run
  * @param {string} nodeId that asked for the address
- * @returns {string} the node of the run that awaits; of a subflow's child, the subflow
+ * @param {import('../session/child-run.js').ChildPlace} [place] of the subflow's child in which it did
+ * @returns {string} the node of the run that awaits; in a subflow, its path
  */
-export const webhookTarget = (blueprints, blueprintId, nodeId) => {
+export const webhookTarget = (blueprints, blueprintId, nodeId, place) => {
+	if (place?.nodes.some(({ id }) => id === nodeId))
+		return pathOf([...place.path, waitFor(place.nodes, nodeId)?.id ?? nodeId])
 	const blueprint = blueprintId === undefined ? undefined : blueprints[blueprintId]
-	if (!blueprint) return nodeId
-	const { nodes } = sanitizeBlueprint(blueprint)
-	if (nodes.some(({ id }) => id === nodeId)) return waitFor(nodes, nodeId)?.id ?? nodeId
-	const subflow = nodes.find((node) => holds(blueprints, node, nodeId, new Set([blueprint.id])))
-	return subflow?.id ?? nodeId
+	return pathOf((blueprint && idsTo(blueprints, blueprint, nodeId, new Set([blueprint.id]))) ?? [nodeId])
 }
 
 /**
  * @param {Record<string, Blueprint>} blueprints
- * @param {import('flowcraft').NodeDefinition} node
+ * @param {Blueprint} blueprint
  * @param {string} nodeId
  * @param {Set<string>} seen
- * @returns {boolean} whether the node is a subflow with such a node in it
+ * @returns {string[] | undefined} the node that awaits, behind the subflows that it is in
  */
-const holds = (blueprints, { uses, params }, nodeId, seen) => {
-	const id = params?.blueprintId
-	const child = typeof id === 'string' && !seen.has(id) ? blueprints[id] : undefined
-	if (!child || (uses !== 'subflow' && uses !== SubflowNode.name)) return false
-	const { nodes } = sanitizeBlueprint(child)
-	const within = new Set([...seen, id])
-	return nodes.some((node) => node.id === nodeId || holds(blueprints, node, nodeId, within))
+const idsTo = (blueprints, blueprint, nodeId, seen) => {
+	const { nodes } = sanitizeBlueprint(blueprint)
+	if (nodes.some(({ id }) => id === nodeId)) return [waitFor(nodes, nodeId)?.id ?? nodeId]
+	for (const { id, uses, params } of nodes) {
+		const childId = params?.blueprintId
+		const child = typeof childId === 'string' && !seen.has(childId) ? blueprints[childId] : undefined
+		if (!child || (uses !== 'subflow' && uses !== SubflowNode.name)) continue
+		const ids = idsTo(blueprints, child, nodeId, new Set([...seen, childId]))
+		if (ids) return [id, ...ids]
+	}
+	return undefined
 }
 
 /**
@@ -50,7 +54,7 @@ const holds = (blueprints, { uses, params }, nodeId, seen) => {
  *
  * @param {any} implementation
  * @param {import('flowcraft').NodeDefinition} node
- * @param {Blueprint} blueprint of the run
+ * @param {Blueprint} blueprint that it is in
  */
 export const waitsForWebhook = (implementation, node, blueprint) =>
 	(implementation === WebhookNode || implementation?.prototype instanceof WebhookNode) &&

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isObject } from '../clients/genuine.js'
 import { KafkaAdapterError, messageOf, optionError } from '../errors.js'
 import { answerWait } from '../adapter/run-control.js'
+import { childPlace } from '../session/child-run.js'
 import { fingerprint } from './webhook-tokens.js'
 import { webhookTarget } from './webhook-nodes.js'
 
@@ -40,7 +41,9 @@ export const registerWebhook = async ({ settings, tokens, blueprints, blueprintO
 		if (typeof value !== 'string' || value === '') throw optionError(name, 'no id', 'Use a non-empty string')
 	}
 	const event = `webhook:${nodeId}`
-	const target = webhookTarget(blueprints, await blueprintOf(runId), nodeId)
+	const place = childPlace()
+	const within = place?.runId === runId ? place : undefined
+	const target = webhookTarget(blueprints, await blueprintOf(runId), nodeId, within)
 	const expiresAt = Date.now() + settings.ttlMs
 	const token = await tokens.issue({ runId, nodeId: target, event, expiresAt })
 	return { url: `${settings.baseUrl}/${encodeURIComponent(token)}`, event }
