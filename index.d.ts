@@ -464,8 +464,10 @@ export declare class KafkaAdapter extends BaseDistributedAdapter {
 	 *
 	 * @param action which edges of the waiting node to follow; default those without an action
 	 * @param output of the waiting node, at most 1,000,000 bytes as JSON; without it the node keeps what it has left
-	 * @param options.nodeId which node, where several wait; default the one that waits longest
-	 * @returns the node that it is for; empty where the run has ended, or nothing waits yet and none was named
+	 * @param options.nodeId which node, where several wait; default the one that waits longest. A node in a subflow is named by its
+	 *   path, the ids of the subflows and its own with slashes between them (`'order/approve'`); the id of a subflow alone, or a part of
+	 *   a path, means the node in it that waits longest. Where the run itself has a node of that id, it is that node
+	 * @returns the node that it is for, in a subflow its path; empty where the run has ended, or nothing waits yet and none was named
 	 * @throws `ERR_RUN_UNKNOWN`, `ERR_JOB_TOO_LARGE`, `ERR_OPTION`
 	 */
 	resumeWithAction(

@@ -55,10 +55,34 @@ const sleepingChild = {
 	nodes: [node('b'), node('nap', 'sleep', { params: { duration: 100 } })],
 	edges: [edge('b>nap')],
 }
+/** Two subflows deep, with actions, a timer and several waits; nodes say which execution they are in. */
+const outer = {
+	id: 'outer',
+	nodes: [node('sub', 'subflow', { params: { blueprintId: 'middle', outputs: { told: 'told' } } }), node('z')],
+	edges: [edge('sub>z')],
+}
+const middle = {
+	id: 'middle',
+	nodes: [
+		node('first', 'told'),
+		node('v', 'wait'),
+		node('inner', 'subflow', { params: { blueprintId: 'innermost' } }),
+		node('j', 'input', { inputs: { v: 'v', inner: 'inner' } }),
+		node('told', 'told'),
+	],
+	edges: [edge('first>v'), edge('first>inner'), edge('v>j'), edge('inner>j'), edge('j>told')],
+}
+const innermost = {
+	id: 'innermost',
+	nodes: [node('w', 'wait'), node('yes', 'told'), node('no'), node('nap', 'sleep', { params: { duration: 50 } })],
+	edges: [edge('w>yes', { action: 'approve' }), edge('w>no', { action: 'reject' }), edge('yes>nap')],
+}
 
 /** @type {Record<string, any>} */
 const blueprints = Object.fromEntries(
-	[approval, two, late, napping(200), parent, child, sleepingParent, sleepingChild].map((one) => [one.id, one]),
+	[approval, two, late, napping(200), parent, child, sleepingParent, sleepingChild, outer, middle, innermost].map(
+		(one) => [one.id, one],
+	),
 )
 
 /** @type {import('../support/cluster.mjs').Cluster} */
@@ -105,7 +129,8 @@ const bodies = () => {
 		await Promise.race([opened, abort])
 		return { output: 'through' }
 	}
-	return { registry: { input, gate }, open, aborted, abortedAt, ran }
+	const told = async (/** @type {any} */ { dependencies }) => ({ output: dependencies.runtime.executionId })
+	return { registry: { input, gate, told }, open, aborted, abortedAt, ran }
 }
 
 /**
@@ -199,6 +224,31 @@ describe('D12: resume', () => {
 			assert.deepEqual([status, payload.context.answer], ['completed', 'yes'])
 			assert.ok(payload.context.z)
 		}))
+
+	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
+		test(`row 48: waits two subflows deep, by path and action, one after the other (${schedule})`, () =>
+			scene(
+				async ({ place, client }) => {
+					const run = await client.startRun('outer')
+					await reaches(run, 'awaiting')
+					assert.deepEqual(await run.resume('approve', 'deep', { nodeId: 'sub/inner/w' }), new Set(['sub/inner/w']))
+					assert.deepEqual(await run.resume('reject', 'late', { nodeId: 'sub/inner/w' }), new Set(['sub/inner/w']))
+					const isOpen = async () =>
+						/** @type {string} */ (await client.createContext(run.runId).get('_subflowState.sub'))
+					await until('the inner subflow is over', async () => !(await isOpen()).includes('_subflowState.inner'))
+					assert.deepEqual(await run.resume(undefined, 'shallow'), new Set(['sub/v']))
+					const { status, payload } = await run.result({ timeoutMs: 20_000 })
+					assert.equal(status, 'completed')
+					const { sub, told } = payload.context
+					assert.deepEqual(sub['_outputs.j'], { got: { v: 'shallow', inner: { no: undefined, nap: run.runId } } })
+					// Row 58, before the waits and after them.
+					assert.deepEqual([sub['_outputs.first'], told], [run.runId, run.runId])
+					assert.ok(payload.context.z)
+					await place.allCommitted()
+				},
+				{ schedule },
+			))
+	}
 
 	test('what is no command, and what has no run, goes to the dead letters; the rest goes on', () =>
 		scene(async ({ place, client }) => {

@@ -32,6 +32,11 @@ const blueprints = Object.fromEntries(
 		},
 		{ id: 'parent', nodes: [node('sub', 'subflow', { params: { blueprintId: 'compiled' } })], edges: [] },
 		{
+			id: 'twins',
+			nodes: ['s', 't'].map((id) => node(id, 'subflow', { params: { blueprintId: 'alone' } })),
+			edges: [],
+		},
+		{
 			id: 'two',
 			nodes: [node('p', 'webhook'), node('q', 'webhook'), node('z')],
 			edges: [edge('p>z'), edge('q>z')],
@@ -174,6 +179,21 @@ describe('row 54: webhooks', () => {
 			assert.equal((await client.handleWebhook(post(await lastUrl(), { ok: 2 }))).status, 200)
 			const { sub } = await completed(run)
 			assert.deepEqual(sub.got.request.body, { ok: 2 })
+		}))
+
+	test('row 54: a webhook node in a subflow waits for itself, also where two subflows have the same child', () =>
+		scene(async ({ client }) => {
+			const run = await client.startRun('twins')
+			await reaches(run, 'awaiting')
+			const context = client.createContext(run.runId)
+			for (const id of ['t', 's']) {
+				const { url } = JSON.parse(await context.get(`_subflowState.${id}`))['_outputs.hook']
+				assert.equal((await client.handleWebhook(post(url, { to: id }))).status, 200)
+				await until(`${id} has its answer`, async () => (await context.get(id)) !== undefined)
+				assert.equal((await client.handleWebhook(post(url, { to: 'nobody' }))).status, 404)
+			}
+			const { s, t } = await completed(run)
+			assert.deepEqual([s.got.request.body, t.got.request.body], [{ to: 's' }, { to: 't' }])
 		}))
 
 	test('row 54: of several requests at once, at several processes, one gets 200, and its body counts', () =>

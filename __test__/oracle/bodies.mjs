@@ -9,7 +9,9 @@ import { BaseNode, FlowcraftError, SubflowNode, UnsafeEvaluator } from 'flowcraf
 export const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
 
 /** What is different in every run, also in the text of a subflow's context. */
-const OF_THIS_RUN = /\\*"(_executionId|wakeUpAt)\\*":\\*"[^"\\]*\\*"/g
+const OF_THIS_RUN = /\\*"(_executionId|wakeUpAt|url)\\*":\\*"[^"\\]*\\*"/g
+/** Where a subflow's whole context is the value: what depends on when a wait was answered, and the links of `pauses.mjs`. */
+const OF_PAUSES = /^_inputs\.|~\d+$/
 
 /** How many variants of speed there are. */
 export const VARIANTS = 15
@@ -20,9 +22,16 @@ const MANY_TURNS = 40
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
+/** In one order, whoever wrote first. @param {string} _key @param {any} value */
+function canonical(_key, value) {
+	if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+	const kept = Object.keys(value).filter((key) => !OF_PAUSES.test(key))
+	return Object.fromEntries(kept.toSorted().map((key) => [key, value[key]]))
+}
+
 /** @param {any} value */
 export function digest(value) {
-	const text = (JSON.stringify(value) ?? 'undefined').replace(UUID, '*').replace(OF_THIS_RUN, '')
+	const text = (JSON.stringify(value, canonical) ?? 'undefined').replace(UUID, '*').replace(OF_THIS_RUN, '')
 	let hash = 0
 	for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(i)) | 0
 	return hash

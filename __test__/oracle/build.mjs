@@ -1,19 +1,25 @@
 /** Blueprints of recipes (`generator.mjs`). The same recipe and id always give the same blueprint. */
 import { INNER_BATCH } from './bodies.mjs'
 import { part } from './parts.mjs'
+import { pausesIn } from './pauses.mjs'
 
 const MAX_NODES = 40
+/** Of sleeps that are over while somebody looks, and of others. */
+const SHORT_MS = 3
+const LONG_MS = 60_000
 
 /**
  * @typedef {object} Built
  * @property {import('./generator.mjs').Profile} profile
  * @property {boolean} pauses
+ * @property {boolean} answered
  * @property {string[]} twists
  * @property {any} blueprint
  * @property {Record<string, any>} children by id
  * @property {Record<string, any>} initial
  * @property {boolean} strict
  * @property {Set<string>} ignore keys that are not compared
+ * @property {Map<string, number>} ran how often memory has run each body
  */
 
 /** @param {any} recipe @param {string} id of the blueprint @returns {Built} */
@@ -22,7 +28,14 @@ export function build(recipe, id) {
 	/** @type {Set<string>} */
 	const ignore = new Set()
 	/** @type {import('./parts.mjs').Scope} */
-	const scope = { profile, blueprintId: id, blueprints: {}, budget: { left: MAX_NODES }, buildChild }
+	const scope = {
+		profile,
+		blueprintId: id,
+		blueprints: {},
+		budget: { left: MAX_NODES },
+		buildChild,
+		sleepMs: recipe.answered ? SHORT_MS : LONG_MS,
+	}
 	const blueprint = buildScope(recipe, id, scope, ignore)
 	const has = (/** @type {string} */ twist) => twists.includes(twist)
 	// In a ring memory begins with every controller (spec 4.2). The end of a loop then runs whether or not its beginning has, which
@@ -32,9 +45,11 @@ export function build(recipe, id) {
 	if (isRing && has('version')) blueprint.metadata = { cycleEntryPoints: [blueprint.nodes.at(-1).id] }
 	if (has('boom') && blueprint.edges.length > 0) blueprint.edges[0].condition = 'boom'
 	if (has('version')) blueprint.metadata = { ...blueprint.metadata, version: '7' }
+	if (has('endless')) addEndlessChild(blueprint, scope.blueprints)
 	return {
 		profile,
 		pauses: recipe.pauses,
+		answered: recipe.answered ?? false,
 		twists,
 		blueprint: has('objects') ? asObjects(blueprint) : blueprint,
 		children: { ...scope.blueprints, inner_batch: INNER_BATCH },
@@ -46,7 +61,29 @@ export function build(recipe, id) {
 		},
 		strict: has('strict'),
 		ignore,
+		ran: new Map(),
 	}
+}
+
+/** A subflow that loops until memory's cap. @param {any} blueprint @param {Record<string, any>} children */
+function addEndlessChild({ id, nodes, edges }, children) {
+	const blueprintId = `${id}_endless`
+	children[blueprintId] = {
+		id: blueprintId,
+		// Links take no time (bodies.mjs).
+		nodes: [
+			{ id: 'in~0', uses: 'pass' },
+			{ id: 'round~1', uses: 'pass' },
+			{ id: 'loop~2', uses: 'loop-controller', params: { condition: 'true' }, config: { joinStrategy: 'any' } },
+		],
+		edges: [
+			{ source: 'in~0', target: 'loop~2' },
+			{ source: 'loop~2', target: 'round~1', action: 'continue' },
+			{ source: 'round~1', target: 'loop~2' },
+		],
+	}
+	edges.push({ source: nodes[0].id, target: 'endless' })
+	nodes.push({ id: 'endless', uses: 'subflow', params: { blueprintId }, config: {} })
 }
 
 /** @param {any} child @param {string} id @param {import('./parts.mjs').Scope} scope */
@@ -114,7 +151,7 @@ function addFallbacks(recipes, parts, edges, scope) {
 		const target = parts[at + 1 + (fallback % Math.max(1, parts.length - at - 1))]
 		if (!target || target.nodes.length > 1) continue
 		// pauses.mjs could not put a chain in front of such a pause: it inherits edges.
-		if (scope.profile === 'eager' && ['wait', 'sleep'].includes(target.nodes[0].uses)) continue
+		if (scope.profile === 'eager' && pausesIn(target.nodes[0], scope.blueprints)) continue
 		// A fallback that also runs for itself writes to the successors of what it would replace, whenever it comes.
 		if (scope.profile === 'eager' && edges.some((other) => other.target === target.entry)) continue
 		own.config.fallback = target.entry

@@ -8,13 +8,15 @@ import { difference } from './comparator.mjs'
 import { openEmbedded } from './embedded.mjs'
 import { Histogram } from './features.mjs'
 import { recipes, sample } from './generator.mjs'
-import { endsSoWhenSlow, expected } from './memory.mjs'
+import { endsSoWhenSlow, expected, expectedAnswered } from './memory.mjs'
 
 /**
  * @typedef {object} Mode
  * @property {import('./generator.mjs').Profile} profile
  * @property {'eager' | 'wave'} schedule
  * @property {boolean} [pauses] with waits and sleeps; the run is compared as it awaits
+ * @property {boolean} [answered] or when everything that awaits has got its answer
+ * @property {boolean} [webhooks] some of it by a request
  * @property {boolean} [twice] every job message is delivered twice
  * @property {boolean} [kills] the worker dies again and again, with any call of its stores and its log
  */
@@ -24,6 +26,8 @@ export const MODES = {
 	wave: { profile: 'wave', schedule: 'wave' },
 	eager: { profile: 'eager', schedule: 'eager' },
 	'wave-pauses': { profile: 'wave', schedule: 'wave', pauses: true },
+	'eager-answered': { profile: 'eager', schedule: 'eager', pauses: true, answered: true, webhooks: true },
+	'wave-answered': { profile: 'eager', schedule: 'wave', pauses: true, answered: true, webhooks: true },
 	'wave-twice': { profile: 'wave', schedule: 'wave', twice: true },
 	'eager-twice': { profile: 'eager', schedule: 'eager', twice: true },
 	'wave-killed': { profile: 'calm', schedule: 'wave', kills: true },
@@ -109,7 +113,7 @@ async function compareAll(some, { mode, histogram, report, random, from }) {
 	const waiting = cases.values()
 	const next = async () => {
 		for (const { at, recipe, built, memory } of waiting) {
-			const result = await clusters.get(built.strict).run(built)
+			const result = await clusters.get(built.strict).run(built, memory.status)
 			const found = difference(result, memory)
 			if (found && mode.kills && (await endsSoWhenSlow(built, result))) {
 				report.raced++
@@ -127,8 +131,10 @@ async function compareAll(some, { mode, histogram, report, random, from }) {
 }
 
 /** A node that runs again ends in another place of its wave, so with kills races are out of question. */
-const expectedIn = (/** @type {Mode} */ { profile, kills }, /** @type {import('./build.mjs').Built} */ built) =>
-	expected(built, { raceFree: profile === 'eager' || kills })
+const expectedIn = (
+	/** @type {Mode} */ { profile, kills, answered },
+	/** @type {import('./build.mjs').Built} */ built,
+) => (answered ? expectedAnswered(built) : expected(built, { raceFree: profile === 'eager' || kills }))
 
 /** @param {() => number} random @param {boolean} leases */
 function mortal(random, leases) {
@@ -154,7 +160,7 @@ export async function compareOne(name, recipe, repeat = 1) {
 	const cluster = await openEmbedded([built], { ...mode, strict: built.strict, ...deaths })
 	try {
 		for (let run = 1; run <= repeat; run++) {
-			const result = await cluster.run(built)
+			const result = await cluster.run(built, memory.status)
 			const found = difference(result, memory)
 			if (found && !(mode.kills && (await endsSoWhenSlow(built, result)))) return found
 		}

@@ -11,6 +11,8 @@ const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
 const EXECUTION_ID = /(\\*"_executionId\\*":\\*")[^"\\]+/g
 // When a sleep wakes up depends on when it began.
 const WAKE_UP = /(\\*"wakeUpAt\\*":\\*")[^"\\]+/g
+// Of a webhook: its token is another one in each run.
+const ADDRESS = /(\\*"url\\*":\\*")[^"\\]+/g
 const BOOKKEEPING = ['_executionId', 'blueprintId', 'blueprintVersion']
 
 /**
@@ -105,7 +107,11 @@ function project(value) {
 function canonical(context, kept) {
 	const entries = Object.entries(context).filter(([key]) => !BOOKKEEPING.includes(key) || kept.includes(key))
 	const masked = (/** @type {any} */ value) =>
-		JSON.stringify(value).replace(WAKE_UP, '$1then').replace(UUID, '*').replace(EXECUTION_ID, '')
+		JSON.stringify(value)
+			.replace(WAKE_UP, '$1then')
+			.replace(ADDRESS, '$1there')
+			.replace(UUID, '*')
+			.replace(EXECUTION_ID, '')
 	entries.sort((a, b) => {
 		const [x, y] = [masked(a), masked(b)]
 		return x < y ? -1 : x > y ? 1 : 0
@@ -115,6 +121,7 @@ function canonical(context, kept) {
 	const text = JSON.stringify(entries)
 		.replace(EXECUTION_ID, '$1run')
 		.replace(WAKE_UP, '$1then')
+		.replace(ADDRESS, '$1there')
 		.replace(UUID, (uuid) => {
 			if (!names.has(uuid)) names.set(uuid, `uuid-${names.size + 1}`)
 			return /** @type {string} */ (names.get(uuid))

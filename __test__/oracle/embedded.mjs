@@ -5,9 +5,9 @@ import { GraphTraverser, NullLogger, sanitizeBlueprint } from 'flowcraft'
 import { KafkaAdapter } from '../../src/js/index.js'
 import { StatusTable } from '../../src/js/stores/status-table.js'
 import { runtimeOptions } from './bodies.mjs'
-import { comparable, published } from './comparator.mjs'
+import { Answering, WEBHOOKS, resultOf } from './answering.mjs'
 
-const ENDED = new Set(['completed', 'failed', 'awaiting', 'cancelled'])
+const ENDED = new Set(['completed', 'failed', 'cancelled'])
 const POLL_MS = 4
 /**
  * For a run, since its start and since the last death of a worker; 30 s where the machine has nothing else to do. Counted, not
@@ -37,10 +37,14 @@ class Doubling extends KafkaAdapter {
  * @param {boolean} [options.strict]
  * @param {number} [options.variant]
  * @param {boolean} [options.twice] every message is delivered twice
+ * @param {boolean} [options.webhooks]
  * @param {() => number | undefined} [options.life] calls of its stores and log after which the next worker dies
  * @param {boolean} [options.leases] the next worker waits until the lease of a dead one is over
  */
-export async function openEmbedded(all, { schedule, strict = false, variant = 0, twice = false, life, leases = true }) {
+export async function openEmbedded(
+	all,
+	{ schedule, strict = false, variant = 0, twice = false, webhooks = false, life, leases = true },
+) {
 	const embedded = randomUUID()
 	const blueprints = Object.assign({}, ...all.map((one) => ({ ...one.children, [one.blueprint.id]: one.blueprint })))
 	/** @type {KafkaAdapter} */
@@ -78,6 +82,7 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 			coordinationStore: leases ? undefined : {},
 			leaseTtlMs: 1_000,
 			poisonOpenings: 1_000,
+			...(webhooks ? { webhooks: WEBHOOKS } : {}),
 			runtimeOptions: { ...runtimeOptions(variant), blueprints, logger },
 		})
 		adapter = own
@@ -122,14 +127,22 @@ export async function openEmbedded(all, { schedule, strict = false, variant = 0,
 		get kills() {
 			return kills
 		},
-		/** @param {import('./build.mjs').Built} built @returns {Promise<any>} in the comparator's form */
-		async run({ blueprint, initial, ignore }) {
+		/**
+		 * @param {import('./build.mjs').Built} built
+		 * @param {string} [status] in which memory ends
+		 * @returns {Promise<any>} in the comparator's form
+		 */
+		async run(built, status) {
+			const { blueprint, initial } = built
 			const runId = await startRun(blueprint, initial)
+			const answering = built.answered ? new Answering(built, runId, status === 'cancelled') : undefined
 			for (let [polls, life] = [0, kills]; ; polls++) {
 				if (life !== kills) [polls, life] = [0, kills]
 				const { cassandra, keyspace, statusTableName } = adapter
 				const row = await new StatusTable(cassandra, `${keyspace}.${statusTableName}`).read(runId)
-				if (row && ENDED.has(row.status)) return comparable(published(row.result, blueprint, initial), ignore)
+				const awaits = row?.status === 'awaiting'
+				if (awaits && answering) await answering.look(adapter, row.result)
+				else if (row && (awaits || ENDED.has(row.status))) return resultOf(built, row.result)
 				if (polls > MOST_POLLS) return { status: `still ${row?.status ?? 'without status'}` }
 				await sleep(POLL_MS)
 			}

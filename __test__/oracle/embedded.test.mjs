@@ -1,6 +1,6 @@
 /**
  * G11 by the thousand: random blueprints on the public adapter over the in-memory ports end as `FlowRuntime.run` does, with
- * every message twice and with workers that die. `SEED` takes others; long.mjs goes on for as long as it is told.
+ * every message twice, with workers that die, and with answers to what they await. `SEED` takes others; long.mjs goes on for as long as it is told.
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -13,6 +13,8 @@ const COUNTS = {
 	wave: 900,
 	eager: 250,
 	'wave-pauses': 250,
+	'eager-answered': 120,
+	'wave-answered': 120,
 	'wave-twice': 200,
 	'eager-twice': 75,
 	'wave-killed': 60,
@@ -20,7 +22,7 @@ const COUNTS = {
 }
 /** Of the blueprints, each feature of spec §5 has to be in so many. */
 const SHARE = 0.02
-const GENERATED = 1_000
+const GENERATED = { wave: 1_000, eager: 1_000, 'wave-pauses': 1_000, 'eager-answered': 300 }
 const GENERATED_SEED = 1
 
 describe('G11: random blueprints over the in-memory ports', () => {
@@ -39,9 +41,9 @@ describe('G11: random blueprints over the in-memory ports', () => {
 
 // Always the same ones, and many: a few hundred random ones have a rare feature less often now and then.
 describe('what the generator makes', () => {
-	for (const mode of /** @type {const} */ (['wave', 'eager', 'wave-pauses'])) {
-		test(`each feature is in at least ${SHARE * 100} % of ${GENERATED} blueprints, ${mode}`, async () => {
-			const histogram = await featuresOfMode(mode, GENERATED_SEED, GENERATED)
+	for (const [mode, count] of Object.entries(GENERATED)) {
+		test(`each feature is in at least ${SHARE * 100} % of ${count} blueprints, ${mode}`, async () => {
+			const histogram = await featuresOfMode(mode, GENERATED_SEED, count)
 			assert.deepEqual(histogram.rarerThan(SHARE), [], `features that the generator hardly makes\n${histogram}`)
 		})
 	}

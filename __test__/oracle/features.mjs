@@ -5,16 +5,20 @@
 
 /**
  * @typedef {object} View
- * @property {any[]} nodes of the blueprint and, with `all`, of its subflows
+ * @property {any[]} nodes of the blueprint and of its subflows
+ * @property {any[]} own nodes of the blueprint
  * @property {any[]} edges
  * @property {any} blueprint
  * @property {any[]} children blueprints that subflows use
  * @property {import('./build.mjs').Built} built
  * @property {any} result of memory, in the comparator's form
  * @property {(id: string) => string[]} sources distinct ones
+ * @property {(id: string, other: string) => boolean} leadsTo by edges
  * @property {(id: string) => boolean} ran
  * @property {(id: string) => boolean} failed
  */
+
+import { answerTo, pausesOf } from './pauses.mjs'
 
 const kind =
 	(/** @type {string[]} */ ...kinds) =>
@@ -32,6 +36,10 @@ const isAny = (/** @type {any} */ node) => node.config?.joinStrategy === 'any' &
 const isJoin = (/** @type {View} */ { sources }, /** @type {any} */ node) => sources(node.id).length > 1
 const parallel = (/** @type {any} */ a, /** @type {any} */ b) =>
 	a !== b && a.source === b.source && a.target === b.target
+/** Its body ran more than once, and not because it is tried again. @param {View} view @param {any} node */
+const runsAgain = ({ built }, { id, config }) => built.ran.get(id) > 1 && config.maxRetries === undefined
+/** Parts of loops are called after them (`parts.mjs`). @param {any} node */
+const isInLoop = ({ id }) => /^n\d+_\d/.test(id)
 const inherits = (/** @type {any} */ node) => node.config?.fallback !== undefined
 
 /** @type {Record<string, (view: View) => boolean>} */
@@ -47,6 +55,8 @@ const FEATURES = {
 	'6 implicit input of a join': (view) =>
 		view.nodes.some((node) => isJoin(view, node) && !isAny(node) && node.inputs === undefined && view.ran(node.id)),
 	'9 any join': (view) => view.nodes.some((node) => isJoin(view, node) && isAny(node) && view.ran(node.id)),
+	'10 any join, several waves': (view) =>
+		view.nodes.some((node) => isAny(node) && isJoin(view, node) && runsAgain(view, node) && !isInLoop(node)),
 	'11 double edges': ({ edges }) => edges.some((a) => edges.some((b) => parallel(a, b) && a.action !== b.action)),
 	'12 edges that differ in transform': ({ edges }) =>
 		edges.some((a) => edges.some((b) => parallel(a, b) && a.action === b.action && a.transform !== b.transform)),
@@ -128,17 +138,65 @@ const RACING = {
 	'63 shared objects': kind('mutates', 'alias'),
 }
 
-/** @type {Record<string, (view: View) => boolean>} */
-const PAUSING = {
-	'49 wait': uses('wait'),
-	'50 sleep': uses('sleep'),
+/** Where a run takes long in memory: once per blueprint. @type {Record<string, (view: View) => boolean>} */
+const LONG = {
+	'43 loop without end': ({ result }) =>
+		(result.errors ?? []).some((/** @type {string} */ line) => line.startsWith('endless:')),
 }
 
-/** @param {any} recipe `profile` and `pauses` @returns {Record<string, (view: View) => boolean>} */
-const featuresOf = ({ profile, pauses }) => ({
+/** @type {Record<string, (view: View) => boolean>} */
+const PAUSING = {
+	'48 subflow that awaits': ({ built, result, ran }) =>
+		subflowsThatAwait(built).some(({ id }) => ran(id) || `_subflowState.${id}` in (result.context ?? {})),
+	'49 wait': uses('wait'),
+	'50 sleep': uses('sleep'),
+	'51 branch beside a wait': (view) =>
+		pausesOf(view.blueprint, view.built.children).some(({ id }) =>
+			view.own.some((node) => isBeside(view, id, node.id)),
+		),
+}
+
+/** @type {Record<string, (view: View) => boolean>} */
+const ANSWERED = {
+	'48 wait with actions in a subflow': ({ built, ran }) =>
+		subflowsThatAwait(built).some(({ id, params }) => {
+			const { nodes, edges } = built.children[params.blueprintId]
+			const hasActions = (/** @type {any} */ node) =>
+				edges.some((/** @type {any} */ { source, action }) => source === node.id && action)
+			return ran(id) && nodes.some((/** @type {any} */ node) => node.uses === 'wait' && hasActions(node))
+		}),
+	'52 resume with an action': ({ own, edges, ran }) =>
+		own.some((node) => ran(node.id) && isRoutedByAction(node, edges)),
+	'53 several waits': (view) => {
+		const waits = pausesOf(view.blueprint, view.built.children).filter(({ id }) => view.ran(id))
+		return waits.some(({ id }) => waits.some((other) => isBeside(view, id, other.id)))
+	},
+	'54 webhook': ({ nodes, ran }) => nodes.some(({ id, uses: name }) => name === 'webhook' && ran(id)),
+	'55 cancelled': ({ result }) => result.status === 'cancelled',
+}
+
+/** @param {import('./build.mjs').Built} built @returns {any[]} */
+const subflowsThatAwait = ({ blueprint, children }) =>
+	pausesOf(blueprint, children).filter((node) => node.uses === 'subflow')
+
+/** @param {any} node @param {any[]} edges */
+function isRoutedByAction(node, edges) {
+	if (node.uses !== 'wait') return false
+	const { action } = answerTo(node)
+	return action !== undefined && edges.some((edge) => edge.source === node.id && edge.action === action)
+}
+
+/** Whether a node has run that neither leads to this one nor follows it. @param {View} view @param {string} id @param {string} other */
+const isBeside = ({ leadsTo, ran }, id, other) =>
+	id !== other && ran(other) && !leadsTo(id, other) && !leadsTo(other, id)
+
+/** @param {any} recipe `profile`, `pauses` and `answered` @returns {Record<string, (view: View) => boolean>} */
+const featuresOf = ({ profile, pauses, answered }) => ({
 	...FEATURES,
 	...(profile === 'wave' ? RACING : {}),
+	...(profile === 'wave' && !pauses ? LONG : {}),
 	...(pauses ? PAUSING : {}),
+	...(answered ? ANSWERED : {}),
 })
 
 /** Eager leaves these out: docs/checkpoint.md, "Memory's order". */
@@ -173,6 +231,13 @@ export class Histogram {
 	}
 }
 
+/** @param {string} id @param {any[]} edges */
+function reachable(id, edges) {
+	const found = new Set([id])
+	for (const one of found) for (const { source, target } of edges) if (source === one) found.add(target)
+	return found
+}
+
 /** @param {import('./build.mjs').Built} built @param {any} result @returns {View} */
 function viewOf(built, result) {
 	const { blueprint, children } = built
@@ -187,6 +252,8 @@ function viewOf(built, result) {
 		edges,
 		children: inner,
 		nodes: [blueprint, ...inner].flatMap((one) => list(one.nodes)),
+		own: list(blueprint.nodes),
+		leadsTo: (id, other) => reachable(id, own).has(other),
 		sources: (id) => [...new Set(own.filter(({ target }) => target === id).map(({ source }) => source))],
 		ran: (id) => result.context !== undefined && `_outputs.${id}` in result.context,
 		failed: (id) => (result.errors ?? []).some((/** @type {string} */ line) => line.startsWith(`${id}:`)),

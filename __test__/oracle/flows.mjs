@@ -5,8 +5,8 @@ import { build } from './build.mjs'
 import { recipes, sample } from './generator.mjs'
 
 /** @param {any} options @returns {import('./build.mjs').Built[]} without the strict ones, which need a worker of their own */
-export function blueprintsOf({ profile, seed, count }) {
-	const all = sample(recipes(profile), seed, count).map((recipe, at) => build(recipe, `random-${at}`))
+export function blueprintsOf({ profile, seed, count, ...rest }) {
+	const all = sample(recipes(profile, rest), seed, count).map((recipe, at) => build(recipe, `random-${at}`))
 	return all.filter(({ strict }) => !strict)
 }
 

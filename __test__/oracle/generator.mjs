@@ -24,6 +24,8 @@ const PLAIN = words(`
 /** They see what others do meanwhile, or rest on live objects. */
 const RACING = ['keys', 'counter', 'mutates', 'date', 'isDate', 'alias']
 const PAUSING = words('wait wait wait sleep sleep')
+/** They need an adapter, so memory has no answer to them but ours. */
+const WEBHOOKS = words('webhook webhook')
 
 const EDGES = words(`
 	plain plain plain plain plain plain plain action action other true false transform transform context
@@ -32,6 +34,12 @@ const EDGES = words(`
 
 /** What a whole blueprint can be besides. */
 const TWISTS = words('objects objects seeded ring strict boom boom version')
+/** A loop without end takes memory so long that a blueprint with one runs there only once. */
+const ONLY_RACING = ['endless']
+const ONLY_ANSWERED = words('cancel cancel cancel')
+/** Where answers are routed, more of what is. */
+const WAITS_OF_CHILDREN = words('wait wait wait wait wait wait wait wait')
+const ROUTES = words('action action action other other other')
 const MAX_DEPTH = 2
 
 /** @param {string[]} kinds */
@@ -47,13 +55,11 @@ const plain = (kinds) =>
 		limits: fc.constantFrom('', '', '', '', '', '', 'times', 'never'),
 	})
 
-/** @param {string[]} kinds @param {number} depth @param {boolean} awaitingChildren @returns {fc.Arbitrary<any>} */
-function node(kinds, depth, awaitingChildren) {
+/** @param {string[]} kinds @param {number} depth @param {boolean} answered @returns {fc.Arbitrary<any>} */
+function node(kinds, depth, answered) {
 	if (depth === 0) return plain(kinds)
-	const inner = node(kinds, depth - 1, awaitingChildren)
-	// How a child goes on after a wait is another matter: FlowRuntime.resume decides (spec 4.11).
-	const childKinds = awaitingChildren ? kinds : kinds.filter((kind) => !PAUSING.includes(kind))
-	const innerOfChild = node(childKinds, depth - 1, awaitingChildren)
+	const inner = node(kinds, depth - 1, answered)
+	const innerOfChild = answered ? node([...kinds, ...WAITS_OF_CHILDREN], depth - 1, answered) : inner
 	const loop = record({
 		kind: fc.constant('loop'),
 		count: fc.nat(4),
@@ -71,32 +77,42 @@ function node(kinds, depth, awaitingChildren) {
 		mapped: fc.boolean(),
 		child: record({
 			nodes: fc.array(innerOfChild, { minLength: 1, maxLength: 5, size: 'max' }),
-			edges: fc.array(edge, { maxLength: 8, size: 'max' }),
+			edges: fc.array(edge(answered), { maxLength: 8, size: 'max' }),
 		}),
 	})
 	return fc.oneof(
 		{ weight: 30, arbitrary: plain(kinds) },
 		{ weight: 2, arbitrary: loop },
 		{ weight: 2, arbitrary: batch },
-		{ weight: 2, arbitrary: subflow },
+		{ weight: answered ? 4 : 2, arbitrary: subflow },
 	)
 }
 
-const edge = record({ from: fc.nat(15), to: fc.nat(15), type: fc.constantFrom(...EDGES) })
+const edge = (/** @type {boolean} */ answered) =>
+	record({ from: fc.nat(15), to: fc.nat(15), type: fc.constantFrom(...EDGES, ...(answered ? ROUTES : [])) })
 
 /**
  * @param {Profile} profile
- * @param {{ pauses?: boolean }} [options] `pauses`: waits and sleeps
+ * @param {{ pauses?: boolean, answered?: boolean, webhooks?: boolean }} [options] `pauses`: waits and sleeps; `answered`: they get
+ *   their answers, `webhooks` by requests
  * @returns {fc.Arbitrary<any>}
  */
-export function recipes(profile, { pauses = false } = {}) {
-	const kinds = [...PLAIN, ...(profile === 'wave' ? RACING : []), ...(pauses ? PAUSING : [])]
+export function recipes(profile, { pauses = false, answered = false, webhooks = false } = {}) {
+	const isRacing = profile === 'wave'
+	const kinds = [...PLAIN, ...(isRacing ? RACING : []), ...(pauses ? PAUSING : []), ...(webhooks ? WEBHOOKS : [])]
+	const twists = [
+		...TWISTS,
+		...(isRacing && !pauses ? ONLY_RACING : []),
+		...(webhooks ? ONLY_ANSWERED : []),
+		...Array(12).fill(''),
+	]
 	return record({
 		profile: fc.constant(profile),
 		pauses: fc.constant(pauses),
-		twists: fc.array(fc.constantFrom(...TWISTS, ...Array(12).fill('')), { maxLength: 2, size: 'max' }),
-		nodes: fc.array(node(kinds, MAX_DEPTH, profile === 'wave'), { minLength: 1, maxLength: 16, size: 'max' }),
-		edges: fc.array(edge, { maxLength: 26, size: 'max' }),
+		answered: fc.constant(answered),
+		twists: fc.array(fc.constantFrom(...twists), { maxLength: 2, size: 'max' }),
+		nodes: fc.array(node(kinds, MAX_DEPTH, answered), { minLength: 1, maxLength: 16, size: 'max' }),
+		edges: fc.array(edge(answered), { maxLength: 26, size: 'max' }),
 	})
 }
 

@@ -2,12 +2,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import { VARIANTS, runtimeOptions } from './bodies.mjs'
 import { comparable, difference, runInMemory } from './comparator.mjs'
-import { isOfChain } from './pauses.mjs'
+import { answered, breaksAtPause, withoutChains } from './pauses.mjs'
 
 /** A blueprint that runs more bodies is left out: it would only take long. */
 const MOST_BODIES = 300
 /** Longer than all other nodes of a blueprint together. */
 const SLOW_MS = 300
+/** Under which all bodies count that stand for an answer. */
+const ANSWERS = '~'
 
 /**
  * Undefined where the blueprint cannot be compared: it takes too long, or its nodes race.
@@ -25,6 +27,31 @@ export async function expected(built, { raceFree = built.profile === 'eager' } =
 	}
 	return first
 }
+
+/** Answers may come before what else could run, a child rests while it awaits, and what could await in it need not come to it. */
+const AT_ONCE = { length: 0 }
+const LATE = [{}, { inChildren: 0 }, { subflows: 0 }]
+
+/**
+ * What memory makes of it where everything that awaits gets its answer. Undefined also where it matters when that comes.
+ *
+ * @param {import('./build.mjs').Built} built
+ * @returns {Promise<any>}
+ */
+export async function expectedAnswered(built) {
+	const atOnce = breaksAtPause(built) ? undefined : await expected(answered(built, AT_ONCE))
+	if (!atOnce) return undefined
+	const isCancelled = built.twists.includes('cancel') && atOnce.context !== undefined && built.ran.has(ANSWERS)
+	const whole = withoutChains(atOnce)
+	for (const chains of LATE) {
+		const late = await expected(answered(built, chains), { raceFree: false })
+		if (!late || difference(withoutChains(late), whole)) return undefined
+	}
+	return isCancelled ? CANCELLED : whole
+}
+
+/** As `FlowRuntime.run` ends with an aborted signal. */
+const CANCELLED = { status: 'cancelled', context: {}, errors: [] }
 
 /**
  * Whether memory ends so when one of its nodes is slow. A node that runs again after a kill is, and then nodes race that never do
@@ -57,15 +84,17 @@ function slowed(built, blueprintId, nodeId) {
 }
 
 /** @param {import('./build.mjs').Built} built @param {number} variant @param {any} [options] */
-async function runVariant({ blueprint, children, initial, strict, ignore }, variant, options) {
+async function runVariant({ blueprint, children, initial, strict, ignore, ran }, variant, options) {
 	const tooLong = new AbortController()
 	let bodies = 0
-	const begin = () => {
+	ran.clear()
+	const begin = (/** @type {any} */ { params }) => {
 		if (++bodies > MOST_BODIES) tooLong.abort()
+		for (const name of [params.name, ...(params.kind === 'answer' ? [ANSWERS] : [])])
+			ran.set(name, (ran.get(name) ?? 0) + 1)
 	}
 	const runtime = { ...runtimeOptions(variant, { begin }), blueprints: children }
 	const result = await runInMemory(blueprint, runtime, initial, { strict, signal: tooLong.signal, ...options })
-	if (result.context) for (const key of Object.keys(result.context)) if (isOfChain(key)) delete result.context[key]
 	return tooLong.signal.aborted || result.rejected?.includes('maximum iterations')
 		? undefined
 		: comparable(result, ignore)

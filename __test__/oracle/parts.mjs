@@ -13,6 +13,7 @@
  * @property {Record<string, any>} blueprints gets the children
  * @property {{ left: number }} budget nodes that may still be made
  * @property {(child: any, id: string, scope: Scope) => any} buildChild
+ * @property {number} sleepMs
  */
 
 const CLASSES = ['class', 'classFallback', 'classFails']
@@ -23,7 +24,7 @@ export function part(recipe, id, scope) {
 	if (recipe.kind === 'batch' && scope.budget.left >= 3) return batch(recipe, id, scope)
 	if (recipe.kind === 'subflow' && scope.budget.left >= 2) return subflow(recipe, id, scope)
 	const { nodes: _nodes, ...rest } = recipe
-	return single(nodeOf(rest, id), scope)
+	return single(nodeOf(rest, id, scope), scope)
 }
 
 /** @param {string} id @param {any} params @param {any} [more] */
@@ -35,12 +36,13 @@ function single(node, scope) {
 	return { entry: node.id, exit: node.id, nodes: [node], edges: [] }
 }
 
-/** @param {any} recipe @param {string} plainId */
-function nodeOf({ kind, delay = 0, any, count = 0, inputs, hook = '', limits = '' }, plainId) {
+/** @param {any} recipe @param {string} plainId @param {Scope} scope */
+function nodeOf({ kind, delay = 0, any, count = 0, inputs, hook = '', limits = '' }, plainId, { sleepMs }) {
 	const id = `${plainId}${hook}`
 	// Hooks see how a pause begins, not its answer (pauses.mjs).
 	if (kind === 'wait') return { id: plainId, uses: 'wait', config: {} }
-	if (kind === 'sleep') return { id: plainId, uses: 'sleep', params: { duration: 60_000 }, config: {} }
+	if (kind === 'webhook') return { id: plainId, uses: 'webhook', config: {} }
+	if (kind === 'sleep') return { id: plainId, uses: 'sleep', params: { duration: sleepMs }, config: {} }
 	if (kind === 'missing') return { id, uses: 'nowhere', config: {} }
 	const node = body(id, { kind, delay, inputs, count, ...(kind === 'retry' ? { failures: delay } : {}) })
 	if (CLASSES.includes(kind)) node.uses = 'body_class'

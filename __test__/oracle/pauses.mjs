@@ -1,42 +1,106 @@
 /**
  * What memory would make of a run whose waits and sleeps are answered. `FlowRuntime.resume` is no measure (spec 4.11), so
- * `FlowRuntime.run` gets the blueprint with an ordinary node in each one's place, which returns the answer. As a resume comes
- * after everything that could run before it, each such node stands behind a chain that is longer than that takes.
+ * `FlowRuntime.run` gets the blueprints with an ordinary node in each one's place, which returns the answer. As a resume comes
+ * after everything that could run before it, each such node stands behind a chain that is longer than that takes, and so does
+ * a subflow in which something waits.
  */
 import { digest } from './bodies.mjs'
 
-const CHAIN = 50
+const CHAIN = 30
 const LINK = /~\d+$/
+const PAUSES = new Set(['wait', 'sleep', 'webhook'])
 
-const isPause = (/** @type {any} */ { uses }) => uses === 'wait' || uses === 'sleep'
+const isPause = (/** @type {any} */ { uses }) => PAUSES.has(uses)
+
+/** Whether a node awaits, or one in its child. @param {any} node @param {Record<string, any>} children @returns {boolean} */
+export function pausesIn(node, children) {
+	if (node.uses !== 'subflow') return isPause(node)
+	const child = children[node.params.blueprintId]
+	return Object.values(child?.nodes ?? {}).some((/** @type {any} */ inner) => pausesIn(inner, children))
+}
+
+/** What a request to a webhook says. @param {any} node */
+export const bodyTo = ({ id }) => `answer to ${id}`
 
 /**
- * What the wait is answered with: an output, and perhaps an action. A sleep goes on with what it has passed on.
+ * What a pause is answered with: an output, and perhaps an action. A sleep goes on with what it has passed on.
  *
  * @param {any} node
  * @returns {{ output?: any, action?: string }}
  */
-export function answerTo({ id, uses }) {
+export function answerTo(node) {
+	const { id, uses } = node
 	if (uses === 'sleep') return {}
+	if (uses === 'webhook') {
+		const headers = { 'content-type': 'text/plain;charset=UTF-8' }
+		const request = { method: 'POST', headers, query: {}, body: bodyTo(node) }
+		return { output: { url: 'there', event: `webhook:${id}`, request } }
+	}
 	const action = ['go', 'stay', undefined][(digest(id) >>> 0) % 3]
 	return { output: { id: `answer to ${id}` }, ...(action ? { action } : {}) }
 }
 
-/** The pauses of a blueprint in the order in which they are answered. @param {any} blueprint @returns {any[]} */
-export function pausesOf({ nodes }) {
-	return Object.values(nodes).filter(isPause)
+/** What pauses of a blueprint, in the order in which it is answered. @param {any} blueprint @param {Record<string, any>} children @returns {any[]} */
+export function pausesOf({ nodes }, children) {
+	return Object.values(nodes).filter((node) => pausesIn(node, children))
+}
+
+/** @typedef {{ ids: string[], node: any, context: any }} OpenPause */
+
+/**
+ * The pauses that await, in the order in which they are answered.
+ *
+ * @param {any} context of a run that awaits
+ * @param {any} blueprint
+ * @param {Record<string, any>} children
+ * @returns {OpenPause[]} `context`: the one that the pause is in
+ */
+export function openPauses(context, blueprint, children) {
+	return pausesOf(blueprint, children).flatMap((node) => {
+		if (!context._awaitingNodeIds?.includes(node.id)) return []
+		if (node.uses !== 'subflow') return [{ ids: [node.id], node, context }]
+		const inner = JSON.parse(context[`_subflowState.${node.id}`])
+		const open = openPauses(inner, children[node.params.blueprintId], children)
+		return open.map((pause) => ({ ...pause, ids: [node.id, ...pause.ids] }))
+	})
 }
 
 /**
  * @param {import('./build.mjs').Built} built
- * @param {number} [length] of a chain
+ * @param {{ length?: number, subflows?: number, inChildren?: number }} [chains] how long they are before pauses, before subflows with
+ *   pauses, and in these; 0: every pause is over at once
  * @returns {import('./build.mjs').Built}
  */
-export function answered(built, length = CHAIN) {
-	const { blueprint, ignore } = built
-	const pauses = pausesOf(blueprint)
-	const heads = new Map(pauses.map(({ id }) => [id, `${id}~0`]))
-	const chains = pauses.map(({ id }, at) => chainTo(id, Math.max(1, length * (at + 1))))
+export function answered(built, { length = CHAIN, subflows = length, inChildren = length } = {}) {
+	const { blueprint, children } = built
+	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inChildren)])
+	return {
+		...built,
+		children: Object.fromEntries(own),
+		blueprint: answeredIn(blueprint, children, length, subflows),
+		ignore: ignoredIn(built),
+	}
+}
+
+/** Whether edges are evaluated already where a node begins to wait, and throw. @param {import('./build.mjs').Built} built */
+export function breaksAtPause({ blueprint, children }) {
+	const pauses = new Set(pausesOf(blueprint, children).map(({ id }) => id))
+	return Object.values(blueprint.edges).some(({ source, condition }) => condition === 'boom' && pauses.has(source))
+}
+
+/** Where a node begins to wait, memory writes the inputs of successors that the answer may not lead to. @param {import('./build.mjs').Built} built */
+export function ignoredIn({ blueprint, children, ignore }) {
+	const pauses = new Set(pausesOf(blueprint, children).map(({ id }) => id))
+	const edges = Object.values(blueprint.edges).filter(({ source }) => pauses.has(source))
+	return new Set([...ignore, ...[...pauses, ...edges.map(({ target }) => target)].map((id) => `_inputs.${id}`)])
+}
+
+/** @param {any} blueprint @param {Record<string, any>} children @param {number} length of a chain @param {number} subflows of those before subflows */
+function answeredIn(blueprint, children, length, subflows = length) {
+	const pauses = pausesOf(blueprint, children)
+	if (pauses.length === 0) return blueprint
+	const chains = pauses.map(({ id, uses }, at) => chainTo(id, (uses === 'subflow' ? subflows : length) * (at + 1)))
+	const heads = new Map(pauses.map(({ id }, at) => [id, chains[at].nodes[0]?.id ?? id]))
 	const edges = Object.values(blueprint.edges)
 	/** @param {any} node */
 	const inPlace = (node) => {
@@ -47,26 +111,34 @@ export function answered(built, length = CHAIN) {
 		return { id: node.id, uses: 'body', params: { ...params, name: node.id }, config }
 	}
 	return {
-		...built,
-		blueprint: {
-			...blueprint,
-			nodes: [...Object.values(blueprint.nodes).map(inPlace), ...chains.flatMap(({ nodes }) => nodes)],
-			edges: [
-				...edges.map((edge) => ({ ...edge, target: heads.get(edge.target) ?? edge.target })),
-				...chains.flatMap((chain) => chain.edges),
-			],
-		},
-		// Where a node begins to wait, memory writes the inputs of successors that the answer may not lead to.
-		ignore: new Set([
-			...ignore,
-			...edges.filter(({ source }) => heads.has(source)).map(({ target }) => `_inputs.${target}`),
-			...pauses.map(({ id }) => `_inputs.${id}`),
-		]),
+		...blueprint,
+		nodes: [...Object.values(blueprint.nodes).map(inPlace), ...chains.flatMap(({ nodes }) => nodes)],
+		edges: [
+			...edges.map((edge) => ({ ...edge, target: heads.get(edge.target) ?? edge.target })),
+			...chains.flatMap((chain) => chain.edges),
+		],
 	}
 }
 
-/** Keys that only the chains have made. @param {string} key */
-export const isOfChain = (key) => LINK.test(key)
+/**
+ * A result without what only the chains have made, and without the inputs within whole contexts of children, which depend on when a wait
+ * was answered.
+ *
+ * @param {any} result in the comparator's form
+ */
+export function withoutChains(result) {
+	if (!result.context) return result
+	const own = Object.entries(result.context).filter(([key]) => !LINK.test(key))
+	return { ...result, context: Object.fromEntries(own.map(([key, value]) => [key, withoutInner(value)])) }
+}
+
+/** @param {any} value @returns {any} */
+function withoutInner(value) {
+	if (typeof value !== 'object' || value === null) return value
+	if (Array.isArray(value)) return value.map(withoutInner)
+	const kept = Object.entries(value).filter(([key]) => !LINK.test(key) && !key.startsWith('_inputs.'))
+	return Object.fromEntries(kept.map(([key, inner]) => [key, withoutInner(inner)]))
+}
 
 /** @param {string} id @param {number} length */
 function chainTo(id, length) {

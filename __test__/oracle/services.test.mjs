@@ -8,17 +8,20 @@ import { openCluster, until } from '../support/cluster.mjs'
 import { seed } from '../support/seed.mjs'
 import { Journal, startWorkerProcess } from '../support/worker-process.mjs'
 import { withWorker } from '../integration/one-worker.mjs'
+import { Answering, WEBHOOKS, resultOf } from './answering.mjs'
 import { runtimeOptions } from './bodies.mjs'
 import { comparable, difference, published } from './comparator.mjs'
 import { blueprintsOf, registered } from './flows.mjs'
-import { expected } from './memory.mjs'
+import { expected, expectedAnswered } from './memory.mjs'
 
 const BLUEPRINTS = 120
+const ANSWERED = 30
 /** Compared with kills, of each schedule; and made, since not all can be compared. */
 const KILLED = 20
 const MADE = 30
 /** As many as every test run has to compare, of both. */
 const LEAST_KILLED = 30
+const PATIENCE_MS = 60_000
 const WINDOW = 20
 /** A worker that is gone is noticed after three seconds. */
 const QUICK = { kafka: { sessionTimeoutMs: 3_000, heartbeatIntervalMs: 500 } }
@@ -35,12 +38,12 @@ before(async () => {
 
 after(() => cluster.close())
 
-/** Those that can be compared, with what memory makes of them. @param {any} parameters @param {boolean} raceFree */
-async function cases(parameters, raceFree) {
+/** Those that can be compared, with what memory makes of them. @param {any} parameters @param {(built: import('./build.mjs').Built) => Promise<any>} expectedOf */
+async function cases(parameters, expectedOf) {
 	const all = blueprintsOf(parameters)
 	const found = []
 	for (const built of all) {
-		const memory = await expected(built, { raceFree })
+		const memory = await expectedOf(built)
 		if (memory) found.push({ built, memory })
 	}
 	return { all, found }
@@ -56,7 +59,7 @@ function assertSame({ built: { blueprint, initial, ignore }, memory }, row, what
 describe('G11: random blueprints on the services', () => {
 	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
 		test(`${BLUEPRINTS} blueprints, ${schedule} (SEED=${seed})`, async (t) => {
-			const { all, found } = await cases({ profile: schedule, seed, count: BLUEPRINTS }, schedule === 'eager')
+			const { all, found } = await cases({ profile: schedule, seed, count: BLUEPRINTS }, expected)
 			const options = { ...runtimeOptions(), blueprints: registered(all) }
 			await withWorker(home, options, { schedule }, async (place) => {
 				for (let from = 0; from < found.length; from += WINDOW) {
@@ -73,10 +76,36 @@ describe('G11: random blueprints on the services', () => {
 	}
 
 	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
+		test(`rows 48, 52, 53: ${ANSWERED} blueprints, ${schedule}, whose waits are answered (SEED=${seed})`, async (t) => {
+			const parameters = {
+				profile: 'eager',
+				seed: seed + 2,
+				count: ANSWERED,
+				pauses: true,
+				answered: true,
+				webhooks: true,
+			}
+			const { all, found } = await cases(parameters, expectedAnswered)
+			const options = { ...runtimeOptions(), blueprints: registered(all) }
+			await withWorker(home, options, { schedule, webhooks: WEBHOOKS }, async (place, adapter) => {
+				const ends = found.map(async ({ built, memory }) => {
+					const runId = await place.startRun(built.blueprint, built.initial)
+					const row = await answeredRow(place, adapter, built, runId, memory.status === 'cancelled')
+					const different = difference(resultOf(built, row.data), memory)
+					if (different) assert.fail(`SEED=${seed}, ${schedule}: ${different}\n${JSON.stringify(built.blueprint)}`)
+				})
+				await Promise.all(ends)
+				await place.allCommitted()
+			})
+			t.diagnostic(`${found.length} compared`)
+		})
+	}
+
+	for (const schedule of /** @type {const} */ (['eager', 'wave'])) {
 		test(`${KILLED} blueprints, ${schedule}, kill -9 of workers with runs in flight (SEED=${seed})`, async (t) => {
 			const profile = schedule === 'eager' ? 'eager' : 'calm'
 			const parameters = { profile, seed: seed + 1, count: MADE }
-			const found = (await cases(parameters, true)).found.slice(0, KILLED)
+			const found = (await cases(parameters, (built) => expected(built, { raceFree: true }))).found.slice(0, KILLED)
 			assert.ok(found.length >= LEAST_KILLED / 2, `${found.length} of ${MADE} blueprints can be compared`)
 			const place = await home.sibling({ partitions: 4 })
 			const journal = new Journal()
@@ -124,6 +153,25 @@ describe('G11: random blueprints on the services', () => {
 		})
 	}
 })
+
+/**
+ * Answers whatever the run awaits until it has ended.
+ *
+ * @param {import('../support/cluster.mjs').Place} place
+ * @param {import('../../src/js/index.js').KafkaAdapter} adapter
+ * @param {import('./build.mjs').Built} built
+ * @param {string} runId
+ * @param {boolean} cancels
+ */
+async function answeredRow(place, adapter, built, runId, cancels) {
+	const answering = new Answering(built, runId, cancels)
+	const look = async () => {
+		const [row] = await place.statusRows([runId])
+		if (row?.status === 'awaiting') await answering.look(adapter, row.data)
+		return row && !['running', 'awaiting'].includes(row.status) && row
+	}
+	return until(`the run of ${built.blueprint.id} has ended`, look, { timeoutMs: PATIENCE_MS })
+}
 
 /**
  * Kills the first worker that is found in the middle of a node body. It is frozen while somebody looks.

@@ -307,7 +307,11 @@ describe('answers and their waits', () => {
 		const worker = await awaitingBare({ child: loop })
 		const visitOf = () => worker.steps.at(-1).checkpoint.children[0][1].waiting[0][1]
 		const command = (/** @type {number} */ visit, /** @type {any} */ more) => ({
-			...{ id: `for ${visit}`, kind: 'resume', nodeId: 's/w', visit, output: 'answer' },
+			id: `for ${visit}`,
+			kind: 'resume',
+			nodeId: 's/w',
+			visit,
+			output: 'answer',
 			...more,
 		})
 		const first = visitOf()
@@ -396,8 +400,15 @@ describe('timers of children', () => {
 		assert.equal(worker.steps.at(-1).outcome.status, 'completed')
 	})
 
-	test('a wait beside a sleep gets the answer that came for whoever waits first', async () => {
+	test('a wait beside a sleep: the timer is none of its business, nor is its answer one of the sleep', async () => {
 		const child = { id: 'child', nodes: [nap('nap', 60_000), node('w', 'wait')], edges: [] }
+		const woken = await awaitingBare({ child })
+		const [timer] = steps(woken)
+		await goesOn(woken, [waking(timer)])
+		assert.deepEqual(
+			woken.steps.at(-1).checkpoint.children[0][1].waiting.map(([nodeId]) => nodeId),
+			['w'],
+		)
 		const worker = await awaitingBare({ child })
 		await goesOn(worker, [{ id: 'r', kind: 'resume', nodeId: 's/w', output: 1 }])
 		assert.deepEqual(

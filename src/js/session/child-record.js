@@ -5,9 +5,11 @@
  */
 import { unlessEmpty } from './checkpoint.js'
 
+/** @typedef {[nodeId: string, visit: number, at?: number]} WaitRecord */
+
 /**
  * @typedef {object} ChildRecord
- * @property {[nodeId: string, visit: number, at?: number][]} waiting nodes that await: the run's visit in which they began to, and
+ * @property {WaitRecord[]} waiting nodes that await: the run's visit in which they began to, and
  *   when a timer wakes them, milliseconds since the epoch
  * @property {string[]} [done] completed nodes, apart from workers of batches
  * @property {string[]} [ready] nodes that the wait keeps from running
@@ -81,7 +83,7 @@ export function recordOf(context, serializer) {
 		return typeof text === 'string' ? [pair(nodeId, recordOf(serializer.deserialize(text), serializer))] : []
 	})
 	return {
-		waiting: ids.map((nodeId) => [nodeId, 0, timeOf(context._awaitingDetails?.[nodeId])]),
+		waiting: ids.map((nodeId) => waitRecord(nodeId, 0, context._awaitingDetails?.[nodeId])),
 		done: outputs.map((key) => key.slice('_outputs.'.length)).filter((nodeId) => !ids.includes(nodeId)),
 		children: unlessEmpty(children),
 	}
@@ -89,6 +91,13 @@ export function recordOf(context, serializer) {
 
 /** @param {string} nodeId @param {ChildRecord} record @returns {[string, ChildRecord]} */
 const pair = (nodeId, record) => [nodeId, record]
+
+/** @param {string} nodeId @param {number} visit @param {any} details @returns {WaitRecord} */
+export function waitRecord(nodeId, visit, details) {
+	const at = timeOf(details)
+	// JSON has no `undefined` in lists.
+	return at === undefined ? [nodeId, visit] : [nodeId, visit, at]
+}
 
 /** When a timer wakes a node with these details. @param {any} details @returns {number | undefined} milliseconds since the epoch */
 export const timeOf = (details) => (details?.reason === 'timer' ? Date.parse(details.wakeUpAt) : undefined)

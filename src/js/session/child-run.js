@@ -7,7 +7,7 @@ import { SubflowNode, executeBatch, processResults } from 'flowcraft'
 import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
 import { unlessEmpty } from './checkpoint.js'
 import { ChildGraph, ChildState, awaits, contextOf, stateRecord } from './child-graph.js'
-import { timeOf } from './child-record.js'
+import { waitRecord } from './child-record.js'
 import { RunRouter } from './run-router.js'
 import { succeeded } from './settled-results.js'
 
@@ -200,7 +200,7 @@ export class ChildRun {
 		for (const [nodeId, { left }] of this.#inner) if (left) children.set(nodeId, left)
 		const ids = /** @type {string[]} */ (state.getAwaitingNodeIds())
 		return {
-			waiting: ids.map((nodeId) => [nodeId, visitOf(nodeId), timeOf(state.getAwaitingDetails(nodeId))]),
+			waiting: ids.map((nodeId) => waitRecord(nodeId, visitOf(nodeId), state.getAwaitingDetails(nodeId))),
 			...graph.record(),
 			...stateRecord(state),
 			absent: unlessEmpty(Object.keys(context).filter((key) => context[key] === undefined)),

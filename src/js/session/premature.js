@@ -4,7 +4,8 @@
  * (row 30). It counts as not run: the graph readies it when its time has come, and messages for it say nothing.
  */
 import { SleepNode, WaitNode } from 'flowcraft'
-import { alarmOf, isSubflow } from './run-waits.js'
+import { nextAlarm, recordOf, timeOf } from './child-record.js'
+import { isSubflow } from './child-run.js'
 
 /** @typedef {import('./run-graph.js').RunGraph} RunGraph */
 /** @typedef {import('./run-context.js').RunContext} RunContext */
@@ -82,7 +83,9 @@ function isWaiting(graph, context, { runtime, native }, id) {
 	// What a sleep passes on is recorded last.
 	const passesOn = inputs !== undefined || context.contains(`_inputs.${id}`)
 	if (isA(SleepNode) && passesOn && !context.contains(`_outputs.${id}`)) return false
-	const alarm = alarmOf({ getAwaitingDetails: () => details }, child, runtime.serializer, id)
+	const inChild =
+		typeof child === 'string' ? recordOf(runtime.serializer.deserialize(child), runtime.serializer) : undefined
+	const alarm = timeOf(details) ?? (inChild && nextAlarm(inChild))
 	return alarm === undefined || native.timersMissing() === null
 }
 
