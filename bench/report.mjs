@@ -35,7 +35,8 @@ export const machine = () =>
 
 const sorted = (/** @type {number[]} */ numbers) => [...numbers].sort((a, b) => a - b)
 /** @param {number[]} numbers @param {number} part from 0 to 1 */
-const quantile = (numbers, part) => sorted(numbers)[Math.min(numbers.length - 1, Math.floor(numbers.length * part))]
+export const quantile = (numbers, part) =>
+	sorted(numbers)[Math.min(numbers.length - 1, Math.floor(numbers.length * part))]
 const median = (/** @type {number[]} */ numbers) => quantile(numbers, 0.5)
 
 /** @param {number[]} numbers */
@@ -109,7 +110,7 @@ function gapLines(rows, indent) {
 	})
 }
 
-const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
+export const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
 	[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
 /** Of docs/benchmarks.md. @param {Figures} figures */

@@ -19,7 +19,7 @@ export const LIMIT = 'limit'
  * @property {boolean} [oneByOne] each run begins when the one before has ended
  */
 
-const chain = (id, length, uses) => ({
+export const chain = (id, length, uses) => ({
 	id,
 	nodes: Array.from({ length }, (_, at) => ({ id: `n${at}`, uses })),
 	edges: Array.from({ length: length - 1 }, (_, at) => ({ source: `n${at}`, target: `n${at + 1}` })),
