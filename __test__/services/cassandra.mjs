@@ -78,7 +78,6 @@ request_timeout: 20000ms
 # Small caches and buffers, for a heap of one gigabyte.
 memtable_heap_space: 128MiB
 memtable_offheap_space: 128MiB
-commitlog_segment_size: 16MiB
 commitlog_total_space: 256MiB
 key_cache_size: 16MiB
 file_cache_size: 64MiB
