@@ -17,7 +17,7 @@ export async function startFaultProxy(target) {
 	let isSilent = false
 	/** Answers still to be cut off in the middle. */
 	let cuts = 0
-	let bytes = 0
+	let [sent, answered] = [0, 0]
 
 	/**
 	 * @param {import('node:net').Socket} from
@@ -33,7 +33,8 @@ export async function startFaultProxy(target) {
 			last = last.then(async () => {
 				if (latencyMs > 0) await sleep(latencyMs)
 				if (to.destroyed) return
-				bytes += chunk.length
+				if (isAnswer) answered += chunk.length
+				else sent += chunk.length
 				if (!isAnswer || cuts === 0) return void to.write(chunk)
 				cuts--
 				to.end(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => from.destroy())
@@ -76,7 +77,15 @@ export async function startFaultProxy(target) {
 		address: `127.0.0.1:${ownPort}`,
 		/** How much has gone through: that it is in the way at all. */
 		get bytes() {
-			return bytes
+			return sent + answered
+		},
+		/** What has gone to the server. */
+		get sentBytes() {
+			return sent
+		},
+		/** What has come from it. */
+		get answeredBytes() {
+			return answered
 		},
 		/** Everything takes so long from now on, in each direction. @param {number} ms */
 		delay(ms) {
