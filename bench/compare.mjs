@@ -24,6 +24,7 @@ import {
 	startReady,
 	startWorker,
 	verify,
+	warmUp,
 } from './place.mjs'
 import { beyondBounds, document, machine, summary } from './report.mjs'
 import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
@@ -33,7 +34,6 @@ const FIGURES = new URL('../docs/benchmarks.json', import.meta.url)
 
 /** Runs of the limit's loop at once: as many as a worker has open. */
 const LIMIT_IN_FLIGHT = 256
-const SEND_AGAIN_MS = 5_000
 /** A quick round has so many times fewer runs. */
 const QUICK = 4
 
@@ -124,25 +124,14 @@ async function timeRound(packageName, workload) {
 	const name = `bench_${randomUUID().replaceAll('-', '').slice(0, 12)}`
 	const place = { topic: name, applicationName: name }
 	await makePlace(services, name)
-	const worker = await startWorker({ packageName, workload, keyspace: name, ...place })
+	const worker = await startWorker({ packageName, blueprint, keyspace: name, ...place })
 	const ids = Array.from({ length: Math.ceil(runs[packageName] / (values.quick ? QUICK : 1)) }, () => randomUUID())
-	// The first job of a worker prepares statements and the like: it is no part of the round.
 	const first = randomUUID()
 	await insertContext(services, name, first, blueprint)
 	const { rssMb: idleMb } = await worker.ask()
-	await sendStarts(services, name, [first], blueprint)
-	// 1.4.4 begins at the end of the log as it is some time after it has joined its group: what was sent before is lost to it.
-	const again =
-		packageName === THEIRS
-			? setInterval(() => sendStarts(services, name, [first], blueprint), SEND_AGAIN_MS)
-			: undefined
-	try {
-		await finished(services, name, 1)
-	} catch (error) {
+	await warmUp(services, name, first, blueprint).catch((error) => {
 		throw new Error(`${workload}, ${packageName}: ${error.message}`)
-	} finally {
-		clearInterval(again)
-	}
+	})
 	await Promise.all(ids.map((id) => insertContext(services, name, id, blueprint)))
 	const before = await worker.ask()
 	const counted = await serverCounts(services, place)

@@ -25,7 +25,7 @@ import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
 
 const versionOf = (/** @type {string} */ path) =>
 	JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')).version
-const VERSIONS = {
+export const VERSIONS = {
 	[OURS]: versionOf('../package.json'),
 	[THEIRS]: versionOf('../node_modules/kafka-adapter-js/package.json'),
 }
@@ -37,10 +37,10 @@ const sorted = (/** @type {number[]} */ numbers) => [...numbers].sort((a, b) => 
 /** @param {number[]} numbers @param {number} part from 0 to 1 */
 export const quantile = (numbers, part) =>
 	sorted(numbers)[Math.min(numbers.length - 1, Math.floor(numbers.length * part))]
-const median = (/** @type {number[]} */ numbers) => quantile(numbers, 0.5)
+export const median = (/** @type {number[]} */ numbers) => quantile(numbers, 0.5)
 
 /** @param {number[]} numbers */
-function spread(numbers) {
+export function spread(numbers) {
 	const digits = Math.max(...numbers) < 10 ? 2 : 0
 	const [least, most] = [Math.min(...numbers), Math.max(...numbers)].map((number) => number.toFixed(digits))
 	return numbers.length === 1 ? least : `${median(numbers).toFixed(digits)} (${least}-${most})`

@@ -6,11 +6,10 @@ import { createInterface } from 'node:readline'
 import cassandra from 'cassandra-driver'
 import Redis from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
-import { OURS, registryOf, WORKLOADS } from './workloads.mjs'
+import { OURS, registryOf } from './workloads.mjs'
 
-const { packageName, workload, topic, keyspace, applicationName } = JSON.parse(process.argv[2])
+const { packageName, blueprint, topic, keyspace, applicationName } = JSON.parse(process.argv[2])
 const { KafkaAdapter, RedisCoordinationStore } = await import(packageName)
-const { blueprint } = WORKLOADS[workload]
 const silent = { debug() {}, info() {}, warn() {}, error: console.error }
 
 /** When the last node body ended, and the time until the next one began. */

@@ -19,6 +19,7 @@ export const LIMIT = 'limit'
  * @property {boolean} [oneByOne] each run begins when the one before has ended
  */
 
+/** @param {string} id @param {number} length @param {keyof typeof NODE_MS} uses */
 export const chain = (id, length, uses) => ({
 	id,
 	nodes: Array.from({ length }, (_, at) => ({ id: `n${at}`, uses })),
@@ -34,7 +35,7 @@ const fan = (uses) => ({
 	]).flat(),
 })
 
-const NODE_MS = { increment: 0, wait10: 10, wait50: 50 }
+const NODE_MS = { increment: 0, wait10: 10, wait50: 50, hang: 3_600_000 }
 
 /** @type {Record<string, Workload>} */
 export const WORKLOADS = {
