@@ -62,7 +62,10 @@ export interface KafkaSettings {
 	heartbeatIntervalMs?: number
 	/** Milliseconds that a message waits for others to be sent with. Default 0.5. */
 	lingerMs?: number
-	/** Name of this member: a restart within the session timeout then moves no partitions. Default none. */
+	/**
+	 * Name of this worker, and of no other: a restart within `sessionTimeoutMs` then moves no partitions. Nobody works on them
+	 * meanwhile, also when it has stopped for good: `stop()` does not leave the group then. Default none.
+	 */
 	groupInstanceId?: string
 	/** Properties of librdkafka, passed on as they are; they go before everything else. */
 	properties?: Record<string, string>

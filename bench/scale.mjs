@@ -1,9 +1,9 @@
 /**
  * More workers: how much faster 1, 2 and 4 processes are, and for how long a run stands still while one joins or leaves.
  *
- *   node bench/scale.mjs [--seconds 15] [--moves 3] [--write]
+ *   node bench/scale.mjs [--seconds 15] [--moves 3] [--kafka JSON] [--parts scale,moves] [--write]
  *
- * Each worker runs so few nodes at once that the machine is not full with one of them.
+ * Each worker runs so few nodes at once that the machine is not full with one of them. `--kafka` gives more Kafka settings.
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -24,7 +24,7 @@ const CHUNK = 1_000
 /** Before a measurement begins. */
 const SETTLE_MS = 3_000
 /** Runs that begin per second while workers come and go: each is in work for half a second. */
-const RUNS_PER_SECOND = 40
+const RUNS_PER_SECOND = 20
 const TURN_MS = 100
 const CALM_MS = 5_000
 
@@ -32,6 +32,8 @@ const { values } = parseArgs({
 	options: {
 		seconds: { type: 'string', default: '15' },
 		moves: { type: 'string', default: '3' },
+		kafka: { type: 'string', default: '{}' },
+		parts: { type: 'string', default: 'scale,moves' },
 		write: { type: 'boolean', default: false },
 	},
 })
@@ -39,10 +41,12 @@ const { values } = parseArgs({
 const services = await startServices({})
 Object.assign(process.env, services.env)
 const cluster = await openCluster()
+const kafka = JSON.parse(values.kafka)
 try {
-	const scale = []
-	for (const workers of WORKERS) scale.push(await throughput(workers))
-	const figures = { nodeMs: NODE_MS, nodesAtOnce: NODES_AT_ONCE, partitions: PARTITIONS, scale, moves: await moves() }
+	const figures = { nodeMs: NODE_MS, nodesAtOnce: NODES_AT_ONCE, partitions: PARTITIONS, scale: [], moves: undefined }
+	const parts = values.parts.split(',')
+	if (parts.includes('scale')) for (const workers of WORKERS) figures.scale.push(await throughput(workers))
+	if (parts.includes('moves')) figures.moves = await moves()
 	console.log(JSON.stringify(figures, null, 2))
 	if (values.write) writeSection('scale', figures)
 } finally {
@@ -62,7 +66,7 @@ async function group(parameters, adapter, play) {
 	/** @type {import('../__test__/support/worker-process.mjs').WorkerProcess[]} */
 	const workers = []
 	const join = async () => {
-		const worker = await startWorkerProcess(place, { flows: FLOWS, journal, parameters, adapter })
+		const worker = await startWorkerProcess(place, { flows: FLOWS, journal, parameters, adapter, kafka })
 		workers.push(worker)
 		return worker
 	}
@@ -174,28 +178,31 @@ async function feed(place, sent, signal) {
  * @param {Journal} journal @param {Map<string, number>} sent @param {{ what: string, from: number, until: number }[]} spans
  */
 function pauses(journal, sent, spans) {
-	const last = new Map(sent)
-	/** @type {Record<string, { between: number[], toFirst: number[] }>} */
+	/** @type {Map<string, { at: number, pid?: number }>} the last event of each run */
+	const last = new Map([...sent].map(([run, at]) => [run, { at }]))
+	/** @type {Record<string, { between: number[], toFirst: number[], moved: number[] }>} */
 	const found = {}
-	for (const { run, at } of journal.read()) {
-		const before = /** @type {number} */ (last.get(run))
-		const isFirst = before === sent.get(run)
-		last.set(run, at)
-		const during = spans.find(({ from, until: end }) => at >= from && before < end)
+	for (const { run, at, pid } of journal.read()) {
+		const before = /** @type {{ at: number, pid?: number }} */ (last.get(run))
+		last.set(run, { at, pid })
+		const during = spans.find(({ from, until: end }) => at >= from && before.at < end)
 		if (!during) continue
-		const { between, toFirst } = (found[during.what] ??= { between: [], toFirst: [] })
-		if (isFirst) toFirst.push(at - before)
-		else between.push(at - before)
+		const { between, toFirst, moved } = (found[during.what] ??= { between: [], toFirst: [], moved: [] })
+		const pause = at - before.at
+		if (before.pid === undefined) toFirst.push(pause)
+		else between.push(pause)
+		if (before.pid !== undefined && before.pid !== pid) moved.push(pause)
 	}
 	const summary = (/** @type {number[]} */ some) => ({
+		count: some.length,
 		p50: quantile(some, 0.5),
 		p99: quantile(some, 0.99),
 		most: quantile(some, 1),
 	})
 	return Object.fromEntries(
-		Object.entries(found).map(([what, { between, toFirst }]) => [
+		Object.entries(found).map(([what, { between, toFirst, moved }]) => [
 			what,
-			{ betweenMs: summary(between), toFirstMs: summary(toFirst) },
+			{ betweenMs: summary(between), movedMs: summary(moved), toFirstMs: summary(toFirst) },
 		]),
 	)
 }

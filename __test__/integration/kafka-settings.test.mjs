@@ -6,6 +6,7 @@ import { KafkaAdapter } from '../../src/js/index.js'
 import { openCluster, recorder, until } from '../support/cluster.mjs'
 
 const PARTITIONS = 4
+const SESSION_MS = 6_000
 
 /** @type {import('../support/cluster.mjs').Cluster} */
 let cluster
@@ -27,34 +28,60 @@ const adapterAt = (place, kafka) =>
 		}),
 	)
 
-test('groupInstanceId: a restart within the session timeout moves no partition', async () => {
+/**
+ * Two workers with names, each with its half of the partitions.
+ *
+ * @param {number} sessionTimeoutMs
+ * @param {(group: { first: KafkaAdapter, other: KafkaAdapter, again: () => KafkaAdapter }) => Promise<void>} play
+ */
+async function namedMembers(sessionTimeoutMs, play) {
 	const place = await home.sibling({ partitions: PARTITIONS })
-	const member = (/** @type {string} */ groupInstanceId) =>
-		adapterAt(place, { groupInstanceId, sessionTimeoutMs: 30_000 })
-	const partitionsOf = (/** @type {KafkaAdapter} */ adapter) =>
-		/** @type {number[]} */ (adapter.health().partitions).toSorted()
+	/** @type {KafkaAdapter[]} */
+	const made = []
+	const member = (/** @type {string} */ groupInstanceId) => {
+		made.push(adapterAt(place, { groupInstanceId, sessionTimeoutMs, heartbeatIntervalMs: 500 }))
+		return made[made.length - 1]
+	}
 	const [first, other] = [member('a'), member('b')]
-	let again
-	/** @type {NodeJS.Timeout | undefined} */
-	let watch
 	try {
 		await Promise.all([first.start(), other.start()])
 		await until('both have their half', () =>
 			[first, other].every((one) => partitionsOf(one).length === PARTITIONS / 2),
 		)
+		await play({ first, other, again: () => member('a') })
+	} finally {
+		await Promise.all(made.map((one) => one.stop()))
+	}
+}
+
+const partitionsOf = (/** @type {KafkaAdapter} */ adapter) =>
+	/** @type {number[]} */ (adapter.health().partitions).toSorted()
+
+test('groupInstanceId: a restart within the session timeout moves no partition', () =>
+	namedMembers(30_000, async ({ first, other, again }) => {
 		const [its, others] = [partitionsOf(first), partitionsOf(other)]
 		const seen = new Set([String(others)])
-		watch = setInterval(() => seen.add(String(partitionsOf(other))), 5)
+		const watch = setInterval(() => seen.add(String(partitionsOf(other))), 5)
+		try {
+			await first.stop()
+			const restarted = again()
+			await restarted.start()
+			await until('it has its partitions again', () => String(partitionsOf(restarted)) === String(its))
+			assert.deepEqual([...seen], [String(others)])
+		} finally {
+			clearInterval(watch)
+		}
+	}))
+
+test('groupInstanceId: partitions of a worker that does not come back move after the session timeout, not before', () =>
+	namedMembers(SESSION_MS, async ({ first, other }) => {
+		const began = performance.now()
 		await first.stop()
-		again = member('a')
-		await again.start()
-		await until('it has its partitions again', () => String(partitionsOf(again)) === String(its))
-		assert.deepEqual([...seen], [String(others)])
-	} finally {
-		clearInterval(watch)
-		await Promise.all([first, other, again].map((one) => one?.stop()))
-	}
-})
+		await until('the other one has all partitions', () => partitionsOf(other).length === PARTITIONS)
+		// Its last sign of life may have been a heartbeat before it stopped.
+		const took = performance.now() - began
+		assert.ok(took > SESSION_MS - 1_000, `they moved after ${took} ms`)
+	}))
 
 test('D4: a partition without a committed position gets one before it is read', async () => {
 	const place = await home.sibling({ partitions: PARTITIONS })

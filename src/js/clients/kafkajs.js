@@ -2,7 +2,7 @@
  * Reads the settings of a kafkajs `Kafka` object, and plain Kafka settings, for the native client.
  */
 import { optionError } from '../errors.js'
-import { between, checkFields, kindOf, OBJECT, OBJECT_OR_NONE, TEXT, unusable, whole } from './fields.js'
+import { between, checkFields, kindOf, NAME, OBJECT, OBJECT_OR_NONE, TEXT, unusable, whole } from './fields.js'
 import { isObject, isUntouched, libraryPrototype } from './genuine.js'
 import { checkTls, readTls, TLS_FIELD } from './tls.js'
 
@@ -234,7 +234,8 @@ const FIELDS = {
 	sessionTimeoutMs: [whole(1, LONGEST_SESSION_MS), `The default is ${SESSION_TIMEOUT_MS}`],
 	heartbeatIntervalMs: [whole(1, LONGEST_SESSION_MS), `The default is ${HEARTBEAT_MS}`],
 	lingerMs: [between(0, LONGEST_LINGER_MS), 'The default is 0.5'],
-	groupInstanceId: [TEXT, 'Leave it out where members come and go'],
+	// librdkafka would take an empty one for no name at all.
+	groupInstanceId: [NAME, 'Give each worker a name of its own, or leave it out'],
 	properties: [OBJECT, 'Give { "name of librdkafka": "value" }'],
 }
 
