@@ -145,7 +145,10 @@ async function countBytes(services, subject, size) {
  *   `keep` is called after each size: all of them take long
  * @returns {Promise<ContextRow[]>}
  */
-export async function measureContexts(services, { rounds, quick, cassandraPid, sizes = quick ? QUICK_SIZES : SIZES, keep }) {
+export async function measureContexts(
+	services,
+	{ rounds, quick, cassandraPid, sizes = quick ? QUICK_SIZES : SIZES, keep },
+) {
 	/** @type {ContextRow[]} */
 	const rows = []
 	for (const size of sizes) {
