@@ -64,8 +64,11 @@ if (values.write) {
 }
 
 /** New rows in the place of those of their sizes. @param {{ size: number }[]} before @param {{ size: number }[]} rows */
-const merged = (before, rows) =>
-	[...before.filter(({ size }) => rows.every((row) => row.size !== size)), ...rows].sort((a, b) => a.size - b.size)
+function merged(before, rows) {
+	return [...before.filter(({ size }) => rows.every((row) => row.size !== size)), ...rows].sort(
+		(a, b) => a.size - b.size,
+	)
+}
 
 function writeFigures() {
 	return writeFile(docs(FIGURES), `${JSON.stringify(figures, rounded, '\t')}\n`)
