@@ -236,7 +236,8 @@ describe('D12: resume', () => {
 					const isOpen = async () =>
 						/** @type {string} */ (await client.createContext(run.runId).get('_subflowState.sub'))
 					await until('the inner subflow is over', async () => !(await isOpen()).includes('_subflowState.inner'))
-					assert.deepEqual(await run.resume(undefined, 'shallow'), new Set(['sub/v']))
+					// By its path: a wave is recorded before it is gone on from, and nothing is known to wait in between.
+					assert.deepEqual(await run.resume(undefined, 'shallow', { nodeId: 'sub/v' }), new Set(['sub/v']))
 					const { status, payload } = await run.result({ timeoutMs: 20_000 })
 					assert.equal(status, 'completed')
 					const { sub, told } = payload.context
