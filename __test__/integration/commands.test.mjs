@@ -236,11 +236,13 @@ describe('D12: resume', () => {
 					const isOpen = async () =>
 						/** @type {string} */ (await client.createContext(run.runId).get('_subflowState.sub'))
 					await until('the inner subflow is over', async () => !(await isOpen()).includes('_subflowState.inner'))
-					assert.deepEqual(await run.resume(undefined, 'shallow'), new Set(['sub/v']))
+					// By its path: a wave is recorded before it is gone on from, and nothing is known to wait in between.
+					assert.deepEqual(await run.resume(undefined, 'shallow', { nodeId: 'sub/v' }), new Set(['sub/v']))
 					const { status, payload } = await run.result({ timeoutMs: 20_000 })
 					assert.equal(status, 'completed')
 					const { sub, told } = payload.context
-					assert.deepEqual(sub['_outputs.j'], { got: { v: 'shallow', inner: { no: undefined, nap: run.runId } } })
+					// What `no` returns is undefined, which JSON leaves out.
+					assert.deepEqual(sub['_outputs.j'], { got: { v: 'shallow', inner: { nap: run.runId } } })
 					// Row 58, before the waits and after them.
 					assert.deepEqual([sub['_outputs.first'], told], [run.runId, run.runId])
 					assert.ok(payload.context.z)

@@ -6,6 +6,7 @@
  * @property {string} name
  * @property {string} guarantee
  * @property {string} [suite] the test file
+ * @property {string} [source] the file of a test of Rust that does not stand where its path says
  * @property {string} test the name of the test, or how it begins
  */
 
@@ -30,6 +31,7 @@ export const ENGINE = [
 	{
 		name: 'commit-once',
 		guarantee: 'G5',
+		source: '__test__/rust/engine_commits.rs',
 		test: 'engine_commits::g5_a_commit_that_fails_is_made_again_though_the_partition_is_at_rest',
 	},
 	{ name: 'send-once', guarantee: 'G10', suite: UNIT, test: 'G10: a job that could not be sent is sent again' },

@@ -31,8 +31,8 @@ test('each fault of the kernel, the engine and the backends has its test', () =>
 })
 
 test('each test that a fault of the engine or of a backend names is there', () => {
-	for (const { suite, test: name } of ENGINE) {
-		const file = suite ?? `src/${name.split('::').slice(0, -1).join('/')}.rs`
+	for (const { suite, source: elsewhere, test: name } of ENGINE) {
+		const file = suite ?? elsewhere ?? `src/${name.split('::').slice(0, -1).join('/')}.rs`
 		const source = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 		const found = suite ? `test('${name}` : `fn ${name.split('::').at(-1)}()`
 		assert.ok(source.includes(found), `${file} has no ${found}`)

@@ -42,12 +42,12 @@ const WAITS_OF_CHILDREN = words('wait wait wait wait wait wait wait wait')
 const ROUTES = words('action action action other other other')
 const MAX_DEPTH = 2
 
-/** @param {string[]} kinds */
-const plain = (kinds) =>
+/** Of waves that answers divide, fewer lead to one join twice, so more joins are such. @param {string[]} kinds @param {boolean} answered */
+const plain = (kinds, answered) =>
 	record({
 		kind: fc.constantFrom(...kinds),
 		delay: fc.nat(3),
-		any: fc.nat(4).map((n) => n === 0),
+		any: fc.nat(answered ? 1 : 4).map((n) => n === 0),
 		fallback: fc.option(fc.nat(15), { freq: 3 }),
 		inputs: fc.constantFrom('none', 'none', 'none', 'string', 'map'),
 		count: fc.nat(4),
@@ -57,7 +57,7 @@ const plain = (kinds) =>
 
 /** @param {string[]} kinds @param {number} depth @param {boolean} answered @returns {fc.Arbitrary<any>} */
 function node(kinds, depth, answered) {
-	if (depth === 0) return plain(kinds)
+	if (depth === 0) return plain(kinds, answered)
 	const inner = node(kinds, depth - 1, answered)
 	const innerOfChild = answered ? node([...kinds, ...WAITS_OF_CHILDREN], depth - 1, answered) : inner
 	const loop = record({
@@ -81,7 +81,7 @@ function node(kinds, depth, answered) {
 		}),
 	})
 	return fc.oneof(
-		{ weight: 30, arbitrary: plain(kinds) },
+		{ weight: 30, arbitrary: plain(kinds, answered) },
 		{ weight: 2, arbitrary: loop },
 		{ weight: 2, arbitrary: batch },
 		{ weight: answered ? 4 : 2, arbitrary: subflow },
