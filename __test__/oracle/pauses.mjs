@@ -88,11 +88,18 @@ export function breaksAtPause({ blueprint, children }) {
 	return Object.values(blueprint.edges).some(({ source, condition }) => condition === 'boom' && pauses.has(source))
 }
 
-/** Where a node begins to wait, memory writes the inputs of successors that the answer may not lead to. @param {import('./build.mjs').Built} built */
-export function ignoredIn({ blueprint, children, ignore }) {
-	const pauses = new Set(pausesOf(blueprint, children).map(({ id }) => id))
-	const edges = Object.values(blueprint.edges).filter(({ source }) => pauses.has(source))
-	return new Set([...ignore, ...[...pauses, ...edges.map(({ target }) => target)].map((id) => `_inputs.${id}`)])
+/**
+ * Keys that memory writes where a node begins to wait: the inputs of successors to which the answer may not lead, and its output, which
+ * takes the place of a seeded one.
+ *
+ * @param {import('./build.mjs').Built} built
+ */
+export function ignoredIn({ blueprint, children, ignore, initial }) {
+	const pauses = pausesOf(blueprint, children).map(({ id }) => id)
+	const edges = Object.values(blueprint.edges).filter(({ source }) => pauses.includes(source))
+	const inputs = [...pauses, ...edges.map(({ target }) => target)].map((id) => `_inputs.${id}`)
+	const seeded = pauses.map((id) => `_outputs.${id}`).filter((key) => key in initial)
+	return new Set([...ignore, ...inputs, ...seeded])
 }
 
 /** @param {any} blueprint @param {Record<string, any>} children @param {number} length of a chain @param {number} subflows of those before subflows */
@@ -121,15 +128,19 @@ function answeredIn(blueprint, children, length, subflows = length) {
 }
 
 /**
- * A result without what only the chains have made, and without the inputs within whole contexts of children, which depend on when a wait
- * was answered.
+ * A result without what only the chains have made, and without what depends on when a wait was answered: inputs within whole contexts of
+ * children; how often a node fails that two pauses lead to, which is once where they are over in one wave.
  *
  * @param {any} result in the comparator's form
  */
 export function withoutChains(result) {
 	if (!result.context) return result
 	const own = Object.entries(result.context).filter(([key]) => !LINK.test(key))
-	return { ...result, context: Object.fromEntries(own.map(([key, value]) => [key, withoutInner(value)])) }
+	return {
+		...result,
+		context: Object.fromEntries(own.map(([key, value]) => [key, withoutInner(value)])),
+		errors: [...new Set(result.errors)],
+	}
 }
 
 /** @param {any} value @returns {any} */
