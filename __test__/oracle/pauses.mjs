@@ -6,7 +6,6 @@
  */
 import { digest } from './bodies.mjs'
 
-const CHAIN = 30
 const LINK = /~\d+$/
 const PAUSES = new Set(['wait', 'sleep', 'webhook'])
 
@@ -67,11 +66,11 @@ export function openPauses(context, blueprint, children) {
 
 /**
  * @param {import('./build.mjs').Built} built
- * @param {{ length?: number, subflows?: number, inChildren?: number }} [chains] how long they are before pauses, before subflows with
+ * @param {{ length: number, subflows?: number, inChildren?: number }} chains how long they are before pauses, before subflows with
  *   pauses, and in these; 0: every pause is over at once
  * @returns {import('./build.mjs').Built}
  */
-export function answered(built, { length = CHAIN, subflows = length, inChildren = length } = {}) {
+export function answered(built, { length, subflows = length, inChildren = length }) {
 	const { blueprint, children } = built
 	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inChildren)])
 	return {
