@@ -31,9 +31,12 @@ export async function expected(built, { raceFree = built.profile === 'eager' } =
 	return first
 }
 
-/** Answers may come before what else could run, a child rests while it awaits, and what could await in it need not come to it. */
+/**
+ * Answers may come before what else could run, a child rests while it awaits, what could await in it need not come to it, and sleeps are
+ * over whenever their time comes.
+ */
 const AT_ONCE = { length: 0 }
-const LATE = [{}, { inChildren: 0 }, { subflows: 0 }]
+const LATE = [{}, { inChildren: 0 }, { subflows: 0 }, { sleepsLast: true }]
 const MARGIN = 5
 
 /**

@@ -8,14 +8,15 @@ import { digest } from './bodies.mjs'
 
 const LINK = /~\d+$/
 const PAUSES = new Set(['wait', 'sleep', 'webhook'])
+const SLEEPS = new Set(['sleep'])
 
 const isPause = (/** @type {any} */ { uses }) => PAUSES.has(uses)
 
-/** Whether a node awaits, or one in its child. @param {any} node @param {Record<string, any>} children @returns {boolean} */
-export function pausesIn(node, children) {
-	if (node.uses !== 'subflow') return isPause(node)
+/** Whether a node awaits, or one in its child. @param {any} node @param {Record<string, any>} children @param {Set<string>} [kinds] @returns {boolean} */
+export function pausesIn(node, children, kinds = PAUSES) {
+	if (node.uses !== 'subflow') return kinds.has(node.uses)
 	const child = children[node.params.blueprintId]
-	return Object.values(child?.nodes ?? {}).some((/** @type {any} */ inner) => pausesIn(inner, children))
+	return Object.values(child?.nodes ?? {}).some((/** @type {any} */ inner) => pausesIn(inner, children, kinds))
 }
 
 /** What a request to a webhook says. @param {any} node */
@@ -65,18 +66,25 @@ export function openPauses(context, blueprint, children) {
 }
 
 /**
+ * How long the chains are before pauses, before subflows with pauses, and in these (0: every pause is over at once), and whether sleeps are
+ * over after all others, the last one first.
+ * @typedef {{ length: number, subflows?: number, inChildren?: number, sleepsLast?: boolean }} Chains
+ */
+
+/**
  * @param {import('./build.mjs').Built} built
- * @param {{ length: number, subflows?: number, inChildren?: number }} chains how long they are before pauses, before subflows with
- *   pauses, and in these; 0: every pause is over at once
+ * @param {Chains} chains
  * @returns {import('./build.mjs').Built}
  */
-export function answered(built, { length, subflows = length, inChildren = length }) {
+export function answered(built, chains) {
 	const { blueprint, children } = built
-	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inChildren)])
+	const { length, inChildren = length, sleepsLast } = chains
+	const inner = { length: inChildren, sleepsLast }
+	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inner)])
 	return {
 		...built,
 		children: Object.fromEntries(own),
-		blueprint: answeredIn(blueprint, children, length, subflows),
+		blueprint: answeredIn(blueprint, children, chains),
 		ignore: ignoredIn(built),
 	}
 }
@@ -101,10 +109,12 @@ export function ignoredIn({ blueprint, children, ignore, initial }) {
 	return new Set([...ignore, ...inputs, ...seeded])
 }
 
-/** @param {any} blueprint @param {Record<string, any>} children @param {number} length of a chain @param {number} subflows of those before subflows */
-function answeredIn(blueprint, children, length, subflows = length) {
-	const pauses = pausesOf(blueprint, children)
-	if (pauses.length === 0) return blueprint
+/** @param {any} blueprint @param {Record<string, any>} children @param {Chains} chains */
+function answeredIn(blueprint, children, { length, subflows = length, sleepsLast = false }) {
+	const inOrder = pausesOf(blueprint, children)
+	if (inOrder.length === 0) return blueprint
+	const isLast = (/** @type {any} */ node) => sleepsLast && pausesIn(node, children, SLEEPS)
+	const pauses = [...inOrder.filter((node) => !isLast(node)), ...inOrder.filter(isLast).toReversed()]
 	const chains = pauses.map(({ id, uses }, at) => chainTo(id, (uses === 'subflow' ? subflows : length) * (at + 1)))
 	const heads = new Map(pauses.map(({ id }, at) => [id, chains[at].nodes[0]?.id ?? id]))
 	const edges = Object.values(blueprint.edges)
