@@ -36,7 +36,7 @@ export async function expected(built, { raceFree = built.profile === 'eager' } =
  * over whenever their time comes.
  */
 const AT_ONCE = { length: 0 }
-const LATE = [{}, { inChildren: 0 }, { subflows: 0 }, { sleepsLast: true }]
+const LATE = [{}, { inChildren: 0 }, { subflows: 0 }, { sleeps: 'first' }, { sleeps: 'last' }]
 const MARGIN = 5
 
 /**

@@ -67,8 +67,8 @@ export function openPauses(context, blueprint, children) {
 
 /**
  * How long the chains are before pauses, before subflows with pauses, and in these (0: every pause is over at once), and whether sleeps are
- * over after all others, the last one first.
- * @typedef {{ length: number, subflows?: number, inChildren?: number, sleepsLast?: boolean }} Chains
+ * over before all others, or after them and the last one first.
+ * @typedef {{ length: number, subflows?: number, inChildren?: number, sleeps?: 'first' | 'last' }} Chains
  */
 
 /**
@@ -78,8 +78,8 @@ export function openPauses(context, blueprint, children) {
  */
 export function answered(built, chains) {
 	const { blueprint, children } = built
-	const { length, inChildren = length, sleepsLast } = chains
-	const inner = { length: inChildren, sleepsLast }
+	const { length, inChildren = length, sleeps } = chains
+	const inner = { length: inChildren, sleeps }
 	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inner)])
 	return {
 		...built,
@@ -110,11 +110,12 @@ export function ignoredIn({ blueprint, children, ignore, initial }) {
 }
 
 /** @param {any} blueprint @param {Record<string, any>} children @param {Chains} chains */
-function answeredIn(blueprint, children, { length, subflows = length, sleepsLast = false }) {
+function answeredIn(blueprint, children, { length, subflows = length, sleeps }) {
 	const inOrder = pausesOf(blueprint, children)
 	if (inOrder.length === 0) return blueprint
-	const isLast = (/** @type {any} */ node) => sleepsLast && pausesIn(node, children, SLEEPS)
-	const pauses = [...inOrder.filter((node) => !isLast(node)), ...inOrder.filter(isLast).toReversed()]
+	const sleepers = inOrder.filter((node) => sleeps && pausesIn(node, children, SLEEPS))
+	const others = inOrder.filter((node) => !sleepers.includes(node))
+	const pauses = sleeps === 'first' ? [...sleepers, ...others] : [...others, ...sleepers.toReversed()]
 	const chains = pauses.map(({ id, uses }, at) => chainTo(id, (uses === 'subflow' ? subflows : length) * (at + 1)))
 	const heads = new Map(pauses.map(({ id }, at) => [id, chains[at].nodes[0]?.id ?? id]))
 	const edges = Object.values(blueprint.edges)
