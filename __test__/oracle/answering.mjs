@@ -16,6 +16,7 @@ export class Answering {
 	#runId
 	#cancels
 	#seen = ''
+	#given = 0
 	#looks = 0
 
 	/**
@@ -41,7 +42,9 @@ export class Answering {
 		if (!first) return
 		if (this.#cancels) await adapter.cancel(this.#runId)
 		else if (first.node.uses === 'webhook') await this.#request(adapter, first)
-		else await this.#resume(adapter, first, open.length === 1)
+		// The row may be of before the last answer: without an address a second one could be somebody else's.
+		else await this.#resume(adapter, first, open.length === 1 && this.#given === 0)
+		this.#given++
 	}
 
 	/** @param {import('../../src/js/index.js').KafkaAdapter} adapter @param {import('./pauses.mjs').OpenPause} pause @param {boolean} isOnly */

@@ -13,6 +13,7 @@ const LONG_MS = 60_000
  * @property {import('./generator.mjs').Profile} profile
  * @property {boolean} pauses
  * @property {boolean} answered
+ * @property {boolean} endless
  * @property {string[]} twists
  * @property {any} blueprint
  * @property {Record<string, any>} children by id
@@ -50,6 +51,7 @@ export function build(recipe, id) {
 		profile,
 		pauses: recipe.pauses,
 		answered: recipe.answered ?? false,
+		endless: recipe.endless ?? false,
 		twists,
 		blueprint: has('objects') ? asObjects(blueprint) : blueprint,
 		children: { ...scope.blueprints, inner_batch: INNER_BATCH },

@@ -17,13 +17,14 @@ import { endsSoWhenSlow, expected, expectedAnswered } from './memory.mjs'
  * @property {boolean} [pauses] with waits and sleeps; the run is compared as it awaits
  * @property {boolean} [answered] or when everything that awaits has got its answer
  * @property {boolean} [webhooks] some of it by a request
+ * @property {boolean} [endless] with loops without end
  * @property {boolean} [twice] every job message is delivered twice
  * @property {boolean} [kills] the worker dies again and again, with any call of its stores and its log
  */
 
 /** @type {Record<string, Mode>} */
 export const MODES = {
-	wave: { profile: 'wave', schedule: 'wave' },
+	wave: { profile: 'wave', schedule: 'wave', endless: true },
 	eager: { profile: 'eager', schedule: 'eager' },
 	'wave-pauses': { profile: 'wave', schedule: 'wave', pauses: true },
 	'eager-answered': { profile: 'eager', schedule: 'eager', pauses: true, answered: true, webhooks: true },

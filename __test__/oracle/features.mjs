@@ -138,8 +138,8 @@ const RACING = {
 	'63 shared objects': kind('mutates', 'alias'),
 }
 
-/** Where a run takes long in memory: once per blueprint. @type {Record<string, (view: View) => boolean>} */
-const LONG = {
+/** @type {Record<string, (view: View) => boolean>} */
+const ENDLESS = {
 	'43 loop without end': ({ result }) =>
 		(result.errors ?? []).some((/** @type {string} */ line) => line.startsWith('endless:')),
 }
@@ -190,11 +190,11 @@ function isRoutedByAction(node, edges) {
 const isBeside = ({ leadsTo, ran }, id, other) =>
 	id !== other && ran(other) && !leadsTo(id, other) && !leadsTo(other, id)
 
-/** @param {any} recipe `profile`, `pauses` and `answered` @returns {Record<string, (view: View) => boolean>} */
-const featuresOf = ({ profile, pauses, answered }) => ({
+/** @param {any} recipe `profile`, `pauses`, `answered` and `endless` @returns {Record<string, (view: View) => boolean>} */
+const featuresOf = ({ profile, pauses, answered, endless }) => ({
 	...FEATURES,
 	...(profile === 'wave' ? RACING : {}),
-	...(profile === 'wave' && !pauses ? LONG : {}),
+	...(endless ? ENDLESS : {}),
 	...(pauses ? PAUSING : {}),
 	...(answered ? ANSWERED : {}),
 })

@@ -34,8 +34,8 @@ const EDGES = words(`
 
 /** What a whole blueprint can be besides. */
 const TWISTS = words('objects objects seeded ring strict boom boom version')
-/** A loop without end takes memory so long that a blueprint with one runs there only once. */
-const ONLY_RACING = ['endless']
+/** It takes memory a quarter of a second, so not where a blueprint runs there many times. */
+const ONLY_ENDLESS = ['endless']
 const ONLY_ANSWERED = words('cancel cancel cancel')
 /** Where answers are routed, more of what is. */
 const WAITS_OF_CHILDREN = words('wait wait wait wait wait wait wait wait')
@@ -93,16 +93,16 @@ const edge = (/** @type {boolean} */ answered) =>
 
 /**
  * @param {Profile} profile
- * @param {{ pauses?: boolean, answered?: boolean, webhooks?: boolean }} [options] `pauses`: waits and sleeps; `answered`: they get
- *   their answers, `webhooks` by requests
+ * @param {{ pauses?: boolean, answered?: boolean, webhooks?: boolean, endless?: boolean }} [options] `pauses`: waits and sleeps;
+ *   `answered`: they get their answers, `webhooks` by requests; `endless`: loops without end
  * @returns {fc.Arbitrary<any>}
  */
-export function recipes(profile, { pauses = false, answered = false, webhooks = false } = {}) {
+export function recipes(profile, { pauses = false, answered = false, webhooks = false, endless = false } = {}) {
 	const isRacing = profile === 'wave'
 	const kinds = [...PLAIN, ...(isRacing ? RACING : []), ...(pauses ? PAUSING : []), ...(webhooks ? WEBHOOKS : [])]
 	const twists = [
 		...TWISTS,
-		...(isRacing && !pauses ? ONLY_RACING : []),
+		...(endless ? ONLY_ENDLESS : []),
 		...(webhooks ? ONLY_ANSWERED : []),
 		...Array(12).fill(''),
 	]
@@ -110,6 +110,7 @@ export function recipes(profile, { pauses = false, answered = false, webhooks = 
 		profile: fc.constant(profile),
 		pauses: fc.constant(pauses),
 		answered: fc.constant(answered),
+		endless: fc.constant(endless),
 		twists: fc.array(fc.constantFrom(...twists), { maxLength: 2, size: 'max' }),
 		nodes: fc.array(node(kinds, MAX_DEPTH, answered), { minLength: 1, maxLength: 16, size: 'max' }),
 		edges: fc.array(edge(answered), { maxLength: 26, size: 'max' }),

@@ -8,8 +8,11 @@ import { answered, breaksAtPause, withoutChains } from './pauses.mjs'
 const MOST_BODIES = 300
 /** Longer than all other nodes of a blueprint together. */
 const SLOW_MS = 300
-/** Under which all bodies count that stand for an answer. */
+/** Under which all bodies count that stand for an answer, and all nodes. */
 const ANSWERS = '~'
+const NODES = '~nodes'
+/** Of a chain: what would take a longer one only takes long. */
+const LONGEST = 100
 
 /**
  * Undefined where the blueprint cannot be compared: it takes too long, or its nodes race.
@@ -28,9 +31,13 @@ export async function expected(built, { raceFree = built.profile === 'eager' } =
 	return first
 }
 
-/** Answers may come before what else could run, a child rests while it awaits, and what could await in it need not come to it. */
+/**
+ * Answers may come before what else could run, a child rests while it awaits, what could await in it need not come to it, and sleeps are
+ * over whenever their time comes.
+ */
 const AT_ONCE = { length: 0 }
-const LATE = [{}, { inChildren: 0 }, { subflows: 0 }]
+const LATE = [{}, { inChildren: 0 }, { subflows: 0 }, { sleeps: 'first' }, { sleeps: 'last' }]
+const MARGIN = 5
 
 /**
  * What memory makes of it where everything that awaits gets its answer. Undefined also where it matters when that comes.
@@ -43,8 +50,11 @@ export async function expectedAnswered(built) {
 	if (!atOnce) return undefined
 	const isCancelled = built.twists.includes('cancel') && atOnce.context !== undefined && built.ran.has(ANSWERS)
 	const whole = withoutChains(atOnce)
+	// There are no more waves than nodes that run.
+	const length = built.ran.get(NODES) + MARGIN
+	if (length > LONGEST) return undefined
 	for (const chains of LATE) {
-		const late = await expected(answered(built, chains), { raceFree: false })
+		const late = await expected(answered(built, { length, ...chains }), { raceFree: false })
 		if (!late || difference(withoutChains(late), whole)) return undefined
 	}
 	return isCancelled ? CANCELLED : whole
@@ -88,12 +98,16 @@ async function runVariant({ blueprint, children, initial, strict, ignore, ran },
 	const tooLong = new AbortController()
 	let bodies = 0
 	ran.clear()
+	ran.set(NODES, 0)
 	const begin = (/** @type {any} */ { params }) => {
 		if (++bodies > MOST_BODIES) tooLong.abort()
 		for (const name of [params.name, ...(params.kind === 'answer' ? [ANSWERS] : [])])
 			ran.set(name, (ran.get(name) ?? 0) + 1)
 	}
-	const runtime = { ...runtimeOptions(variant, { begin }), blueprints: children }
+	const eventBus = {
+		emit: async (/** @type {any} */ { type }) => void (type === 'node:start' && ran.set(NODES, ran.get(NODES) + 1)),
+	}
+	const runtime = { ...runtimeOptions(variant, { begin }), blueprints: children, eventBus }
 	const result = await runInMemory(blueprint, runtime, initial, { strict, signal: tooLong.signal, ...options })
 	return tooLong.signal.aborted || result.rejected?.includes('maximum iterations')
 		? undefined

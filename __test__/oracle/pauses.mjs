@@ -6,17 +6,17 @@
  */
 import { digest } from './bodies.mjs'
 
-const CHAIN = 30
 const LINK = /~\d+$/
 const PAUSES = new Set(['wait', 'sleep', 'webhook'])
+const SLEEPS = new Set(['sleep'])
 
 const isPause = (/** @type {any} */ { uses }) => PAUSES.has(uses)
 
-/** Whether a node awaits, or one in its child. @param {any} node @param {Record<string, any>} children @returns {boolean} */
-export function pausesIn(node, children) {
-	if (node.uses !== 'subflow') return isPause(node)
+/** Whether a node awaits, or one in its child. @param {any} node @param {Record<string, any>} children @param {Set<string>} [kinds] @returns {boolean} */
+export function pausesIn(node, children, kinds = PAUSES) {
+	if (node.uses !== 'subflow') return kinds.has(node.uses)
 	const child = children[node.params.blueprintId]
-	return Object.values(child?.nodes ?? {}).some((/** @type {any} */ inner) => pausesIn(inner, children))
+	return Object.values(child?.nodes ?? {}).some((/** @type {any} */ inner) => pausesIn(inner, children, kinds))
 }
 
 /** What a request to a webhook says. @param {any} node */
@@ -66,18 +66,25 @@ export function openPauses(context, blueprint, children) {
 }
 
 /**
+ * How long the chains are before pauses, before subflows with pauses, and in these (0: every pause is over at once), and whether sleeps are
+ * over before all others, or after them and the last one first.
+ * @typedef {{ length: number, subflows?: number, inChildren?: number, sleeps?: 'first' | 'last' }} Chains
+ */
+
+/**
  * @param {import('./build.mjs').Built} built
- * @param {{ length?: number, subflows?: number, inChildren?: number }} [chains] how long they are before pauses, before subflows with
- *   pauses, and in these; 0: every pause is over at once
+ * @param {Chains} chains
  * @returns {import('./build.mjs').Built}
  */
-export function answered(built, { length = CHAIN, subflows = length, inChildren = length } = {}) {
+export function answered(built, chains) {
 	const { blueprint, children } = built
-	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inChildren)])
+	const { length, inChildren = length, sleeps } = chains
+	const inner = { length: inChildren, sleeps }
+	const own = Object.entries(children).map(([id, child]) => [id, answeredIn(child, children, inner)])
 	return {
 		...built,
 		children: Object.fromEntries(own),
-		blueprint: answeredIn(blueprint, children, length, subflows),
+		blueprint: answeredIn(blueprint, children, chains),
 		ignore: ignoredIn(built),
 	}
 }
@@ -88,17 +95,27 @@ export function breaksAtPause({ blueprint, children }) {
 	return Object.values(blueprint.edges).some(({ source, condition }) => condition === 'boom' && pauses.has(source))
 }
 
-/** Where a node begins to wait, memory writes the inputs of successors that the answer may not lead to. @param {import('./build.mjs').Built} built */
-export function ignoredIn({ blueprint, children, ignore }) {
-	const pauses = new Set(pausesOf(blueprint, children).map(({ id }) => id))
-	const edges = Object.values(blueprint.edges).filter(({ source }) => pauses.has(source))
-	return new Set([...ignore, ...[...pauses, ...edges.map(({ target }) => target)].map((id) => `_inputs.${id}`)])
+/**
+ * Keys that memory writes where a node begins to wait: the inputs of successors to which the answer may not lead, and its output, which
+ * takes the place of a seeded one.
+ *
+ * @param {import('./build.mjs').Built} built
+ */
+export function ignoredIn({ blueprint, children, ignore, initial }) {
+	const pauses = pausesOf(blueprint, children).map(({ id }) => id)
+	const edges = Object.values(blueprint.edges).filter(({ source }) => pauses.includes(source))
+	const inputs = [...pauses, ...edges.map(({ target }) => target)].map((id) => `_inputs.${id}`)
+	const seeded = pauses.map((id) => `_outputs.${id}`).filter((key) => key in initial)
+	return new Set([...ignore, ...inputs, ...seeded])
 }
 
-/** @param {any} blueprint @param {Record<string, any>} children @param {number} length of a chain @param {number} subflows of those before subflows */
-function answeredIn(blueprint, children, length, subflows = length) {
-	const pauses = pausesOf(blueprint, children)
-	if (pauses.length === 0) return blueprint
+/** @param {any} blueprint @param {Record<string, any>} children @param {Chains} chains */
+function answeredIn(blueprint, children, { length, subflows = length, sleeps }) {
+	const inOrder = pausesOf(blueprint, children)
+	if (inOrder.length === 0) return blueprint
+	const sleepers = inOrder.filter((node) => sleeps && pausesIn(node, children, SLEEPS))
+	const others = inOrder.filter((node) => !sleepers.includes(node))
+	const pauses = sleeps === 'first' ? [...sleepers, ...others] : [...others, ...sleepers.toReversed()]
 	const chains = pauses.map(({ id, uses }, at) => chainTo(id, (uses === 'subflow' ? subflows : length) * (at + 1)))
 	const heads = new Map(pauses.map(({ id }, at) => [id, chains[at].nodes[0]?.id ?? id]))
 	const edges = Object.values(blueprint.edges)
@@ -121,15 +138,19 @@ function answeredIn(blueprint, children, length, subflows = length) {
 }
 
 /**
- * A result without what only the chains have made, and without the inputs within whole contexts of children, which depend on when a wait
- * was answered.
+ * A result without what only the chains have made, and without what depends on when a wait was answered: inputs within whole contexts of
+ * children; how often a node fails that two pauses lead to, which is once where they are over in one wave.
  *
  * @param {any} result in the comparator's form
  */
 export function withoutChains(result) {
 	if (!result.context) return result
 	const own = Object.entries(result.context).filter(([key]) => !LINK.test(key))
-	return { ...result, context: Object.fromEntries(own.map(([key, value]) => [key, withoutInner(value)])) }
+	return {
+		...result,
+		context: Object.fromEntries(own.map(([key, value]) => [key, withoutInner(value)])),
+		errors: [...new Set(result.errors)],
+	}
 }
 
 /** @param {any} value @returns {any} */

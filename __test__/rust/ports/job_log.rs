@@ -84,16 +84,19 @@ pub async fn delivers_jobs_in_sending_order_to_their_home_partition(log: Arc<dyn
     let worker = log.worker("g");
     assert_eq!(worker.source.prepare().await.unwrap().partitions, PARTITIONS);
     let inbox = worker.start(true).await;
-    let delivered = send(&worker.sink, &outbound("lone", "n", 2)).await.unwrap();
+    let moved = OutboundJob { sent_ms: Some(1_234), ..outbound("lone", "n", 2) };
+    let delivered = send(&worker.sink, &moved).await.unwrap();
     let first = inbox.wait_messages(1).remove(0);
     if let Some((partition, offset)) = delivered {
         assert_eq!((partition, offset), (first.partition, first.offset));
     }
     assert_eq!((first.key.as_deref(), first.hops), (Some(b"lone".as_slice()), 2));
+    assert_eq!(first.timestamp_ms, Some(1_234), "as old as the message that it stands for");
     assert_eq!(first.value.as_deref(), Some(job::encode(&outbound("lone", "n", 0)).as_bytes()));
 
     send_all(&worker.sink, 20, 50).await;
     let messages = inbox.wait_messages(1_001);
+    assert!(messages.iter().skip(1).all(|message| message.timestamp_ms.is_some_and(|sent| sent > 1_234)), "by the log, where nothing else is said");
     for run in 0..20 {
         let key = format!("run-{run}").into_bytes();
         let of_run: Vec<_> = messages.iter().filter(|message| message.key.as_ref() == Some(&key)).collect();

@@ -47,6 +47,16 @@ pub async fn an_older_record_never_replaces_a_newer_one(statuses: Arc<dyn Status
     assert_eq!(statuses.row("r").await, row("failed", Some("{\"status\":\"failed\"}"), 3_000));
 }
 
+pub async fn what_a_row_says_can_be_asked(statuses: Arc<dyn Statuses>) {
+    let store = statuses.store();
+    assert_eq!(store.status("r").await.unwrap(), None);
+    store.touch("r", 1_000_000).await.unwrap();
+    assert_eq!(store.status("r").await.unwrap().as_deref(), Some("running"));
+    store.publish(&outcome("cancelled", 2_000_000)).await.unwrap();
+    assert_eq!(store.status("r").await.unwrap().as_deref(), Some("cancelled"));
+    assert_eq!(store.status("another").await.unwrap(), None);
+}
+
 pub async fn a_repeat_is_byte_identical(statuses: Arc<dyn Statuses>) {
     let store = statuses.store();
     for _ in 0..3 {
@@ -58,7 +68,7 @@ pub async fn a_repeat_is_byte_identical(statuses: Arc<dyn Statuses>) {
 /// Every scenario as a test of one implementation.
 macro_rules! status_store_suite {
     ($store:expr) => {
-        $crate::ports::status_store::status_store_suite!($store; an_outcome_follows_a_touch, an_older_record_never_replaces_a_newer_one, a_repeat_is_byte_identical);
+        $crate::ports::status_store::status_store_suite!($store; an_outcome_follows_a_touch, an_older_record_never_replaces_a_newer_one, what_a_row_says_can_be_asked, a_repeat_is_byte_identical);
     };
     ($store:expr; $($name:ident),+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
