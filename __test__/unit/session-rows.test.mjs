@@ -4,9 +4,10 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BaseNode, FlowcraftError, UnsafeEvaluator, createFlow } from 'flowcraft'
 import { bothWays, startRun, startWorker } from '../support/worker.mjs'
-import { published } from '../support/oracle.mjs'
+import { published, runInMemory } from '../support/oracle.mjs'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -227,6 +228,32 @@ for (const moment of ['runs', 'has failed']) {
 		)
 	})
 }
+
+test('row 10: a node that a late wave has found ready is asked for by an earlier one, too', async () => {
+	const blueprint = {
+		id: 'bp',
+		nodes: [
+			n('early', 'early'),
+			n('a'),
+			n('b'),
+			n('late'),
+			n('j', 'join', { config: { joinStrategy: 'any' } }),
+			n('k', 'missing'),
+		],
+		edges: [e('early>j'), e('early>k'), e('a>b'), e('b>late'), e('late>j'), e('late>k'), e('j>k')],
+	}
+	const early = async (/** @type {any} */ { context }) => {
+		while (!(await context.has('_outputs.j'))) await nextTurn()
+		return { output: 'early' }
+	}
+	const join = async () => ({ output: 'joined' })
+	const failures = (/** @type {any[]} */ errors) => errors.map(({ nodeId }) => nodeId)
+	const memory = await runInMemory(blueprint, { registry: { ...registry, early: join, join } }, {})
+	const engine = startWorker({ registry: { ...registry, early, join }, blueprints: { bp: blueprint } })
+	const { data } = await engine.result(startRun(engine, blueprint))
+	assert.deepEqual(failures(data.payload.errors), ['k', 'k'])
+	assert.equal(memory.errors.length, 2)
+})
 
 row('11: two actions to one target are one predecessor', {
 	nodes: [n('a', 'act', { params: { action: 'x' } }), n('b')],

@@ -146,8 +146,8 @@ export class EagerSchedule {
 		let left = asks.filter(({ wave, surely }) => surely || !(done || visited?.has(wave + 1)))
 		const at = left.findIndex((ask) => graph.isReadyAt(nodeId, ask))
 		if (at >= 0) {
-			const { wave } = left[at]
-			left = left.slice(at + 1)
+			// An earlier one stays: a slow visit of before may yet tell that the node was ready then.
+			const [{ wave }] = left.splice(at, 1)
 			if (await this.#session.mayStart(nodeId)) this.admit(nodeId, wave + 1)
 		}
 		if (left.length > 0) this.#asks.set(nodeId, left)
