@@ -92,10 +92,13 @@ export const SETTINGS = [
 		'heartbeatIntervalMs: heartbeats every 6000 ms are not within a session timeout of 6000 ms. Let heartbeatIntervalMs be about a third of sessionTimeoutMs',
 	),
 	kafka({ lingerMs: -1 }, 'lingerMs: -1 is not a number from 0 to 900000. The default is 0.5'),
-	...[7, ''].map((value) =>
+	...[
+		[7, '7'],
+		['', 'an empty string'],
+	].map(([groupInstanceId, shown]) =>
 		kafka(
-			{ groupInstanceId: value },
-			`groupInstanceId: ${JSON.stringify(value)} is not a string with something in it. Give each worker a name of its own, or leave it out`,
+			{ groupInstanceId },
+			`groupInstanceId: ${shown} is not a string with something in it. Give each worker a name of its own, or leave it out`,
 		),
 	),
 	kafka({ properties: [] }, 'properties: an empty list is not an object. Give { "name of librdkafka": "value" }'),
