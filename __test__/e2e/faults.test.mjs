@@ -212,9 +212,12 @@ describe('other clients of the topic', () => {
 			})
 			assertCompleted(rows, outputs)
 			assert.deepEqual(effects({ entries: journal.read(), runs, nodes: NODES }), NOTHING)
-			const counters = await Promise.all([first, second].map(async (one) => (await one.health()).counters))
-			assert.equal(counters[0].rehomed + counters[1].rehomed, RUNS, 'each start message, and nothing else')
 			await place.allCommitted()
+			// Counters are those of the worker's last tick.
+			await until('each start message went home, and nothing else', async () => {
+				const counters = await Promise.all([first, second].map(async (one) => (await one.health()).counters))
+				return counters[0].rehomed + counters[1].rehomed === RUNS
+			})
 			await first.stop()
 			await second.stop()
 		})
