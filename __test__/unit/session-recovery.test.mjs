@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { FlowRuntime, FlowcraftError } from 'flowcraft'
+import { openings } from '../support/openings.mjs'
 import { bareSessions, startRun, startWorker } from '../support/worker.mjs'
 
 const node = (/** @type {string} */ id, /** @type {any} */ more = {}) => ({ id, uses: 'value', ...more })
@@ -186,6 +187,30 @@ test('row 19: rewritten inputs, undefined values and hidden keys come along', as
 	assert.equal(results.size, 1)
 	const [, hasU, u, seesOurs] = JSON.parse([...results][0])
 	assert.deepEqual([hasU, u, seesOurs], [true, null, false])
+})
+
+test('G2: a node that a crash lets run again gets what it was given, though a later wave has written since', async () => {
+	/** @type {any[]} */
+	const given = []
+	const slow = async (/** @type {any} */ { input }) => {
+		given.push(structuredClone(input))
+		if (given.length === 1) await new Promise(() => {})
+		return { output: 'ran' }
+	}
+	// The fallback of `f` stands for `p`, too, so that its output goes to what `p` leads to.
+	const nodes = [
+		node('a'),
+		node('p', { params: { output: { of: 'p' } }, config: { fallback: 'instead' } }),
+		node('x', { uses: 'slow' }),
+		node('f', { uses: 'fail', config: { fallback: 'instead' } }),
+		node('instead', { params: { output: { of: 'instead' } } }),
+	]
+	const run = openings(nodes, { ...registry, slow }, { edges: [edge('a>x'), edge('p>x'), edge('a>f')] })
+	const { outcome, entries } = await run.open()
+	assert.deepEqual([outcome, entries['_inputs.x']], [undefined, { of: 'instead' }])
+	const { outcome: last } = await run.open()
+	assert.equal(last.status, 'completed')
+	assert.deepEqual(given, [{ of: 'p' }, { of: 'p' }])
 })
 
 test('row 68: an absent version is stamped, and a run keeps the one it began with', async () => {

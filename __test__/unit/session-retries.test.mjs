@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import { BaseNode, FlowcraftError } from 'flowcraft'
 import { reconcileRun } from '../../src/js/adapter/reconcile.js'
 import { delayAfter, planOf } from '../../src/js/session/queue-retries.js'
+import { openings, wakeOf } from '../support/openings.mjs'
 import { bareSessions } from '../support/worker.mjs'
 
 const node = (/** @type {string} */ id, uses = id, /** @type {any} */ config = {}) => ({ id, uses, config })
@@ -24,71 +25,8 @@ function flaky(succeedsAt) {
 	return { body, told }
 }
 
-/**
- * A run from opening to opening, each in a worker of its own that knows only what was durable.
- * @param {any[]} nodes @param {any} registry @param {any} [more]
- */
-function run(nodes, registry, { edges = [], blueprints = {}, retries = queue, patienceMs = 0, ...options } = {}) {
-	const blueprint = { id: 'bp', nodes, edges }
-	/** @type {Record<string, any>} */
-	let entries = {}
-	/** @type {string | undefined} */
-	let checkpoint
-	/** @type {[nodeId: string, visit: number, at: number][]} */
-	const timers = []
-	return {
-		timers,
-		get checkpoint() {
-			return JSON.parse(checkpoint ?? 'null')
-		},
-		/** @param {any[]} [commands] without them it is a message for the first node that opens the run */
-		async open(commands = []) {
-			const bare = bareSessions(
-				{ registry: { pass, ...registry }, blueprints: { bp: blueprint, ...blueprints }, ...options.runtime },
-				{ retries, ...options },
-			)
-			bare.open(commands.length > 0 ? [] : [nodes[0].id], { entries, checkpoint, commands })
-			let outcome
-			for (let seen = 0, done = false; !done;) {
-				const until = Date.now() + patienceMs
-				do await bare.settle()
-				while (bare.steps.length === seen && Date.now() < until)
-				const steps = bare.steps.slice(seen)
-				seen += steps.length
-				done = steps.length === 0
-				for (const step of steps) {
-					for (const [key, raw] of Object.entries(step.changes)) {
-						if (raw === '') delete entries[key]
-						else entries[key] = JSON.parse(raw)
-					}
-					checkpoint = step.text
-					timers.push(...(step.extras?.timers ?? []))
-					outcome = step.outcome ?? outcome
-					bare.tell(2, 1, step.seq)
-				}
-				if (outcome) break
-			}
-			bare.tell(6, 1, 'closed')
-			return { outcome, bare, entries }
-		},
-		/** The oldest timer is due. */
-		wake() {
-			const timer = timers.shift()
-			assert.ok(timer, 'there is a timer')
-			return this.open([wakeOf(timer)])
-		},
-	}
-}
-
-/** @param {[nodeId: string, visit: number, at: number]} timer */
-const wakeOf = ([nodeId, visit, at]) => ({
-	id: `wake:${nodeId}:${visit}:${at}`,
-	kind: 'wake',
-	nodeId,
-	visit,
-	at,
-	bucket: 1,
-})
+/** @param {any[]} nodes @param {any} registry @param {any} [more] */
+const run = (nodes, registry, more) => openings(nodes, { pass, ...registry }, { retries: queue, ...more })
 
 const RESTING = { status: 'running', payload: null }
 
@@ -207,6 +145,28 @@ describe('row 25: retries by timers', () => {
 		assert.deepEqual((await one.wake()).outcome, RESTING)
 		assert.equal((await one.wake()).outcome.status, 'completed')
 		assert.equal(seen.j, 4)
+	})
+
+	test('row 10: each visit of an any join has the input of its own wave, in whichever worker', async () => {
+		/** @type {string[]} */
+		const seen = []
+		const j = async (/** @type {any} */ { input }) => {
+			seen.push(input)
+			if (seen.length <= 2) throw new Error('not yet')
+			return { output: input }
+		}
+		const says = (/** @type {string} */ output) => async () => ({ output })
+		const nodes = [node('a'), node('b'), node('j', 'j', { joinStrategy: 'any' })]
+		const retries = { ...queue, getQueueRetryOptions: () => ({ attempts: 2, backoff: { delay: 3_600_000 } }) }
+		const edges = [edge('a>j'), edge('a>b'), edge('b>j')]
+		const one = run(nodes, { a: says('of a'), b: says('of b'), j }, { edges, retries })
+		assert.deepEqual((await one.open()).outcome, RESTING)
+		one.timers.sort(([, left], [, right]) => left - right)
+		await one.wake()
+		const { outcome, entries } = await one.wake()
+		assert.equal(outcome.status, 'completed')
+		assert.deepEqual(seen, ['of a', 'of b', 'of a', 'of b'])
+		assert.equal(entries['_inputs.j'], 'of b')
 	})
 
 	test('row 25: a node that waits for its attempt is not begun a second time', async () => {

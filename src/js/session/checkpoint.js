@@ -13,6 +13,7 @@
  *           [8, [0, 5, 20], 4]        visits 8 to 27, of the workers of batch 0 for items 5 to 24
  *   "attempts": [[7, 2, 1700000000000]], due visits that are no first attempt: visit, attempt, and when it is due, milliseconds
  *                                     since the epoch, where it waits for that
+ *   "given": [[7, "{\"id\":1}"]],     due visits whose `_inputs` another wave has overwritten: visit, raw JSON of what it was given
  *   "results": 9, "highest": 4,       results processed so far, and the highest wave of them
  *   "done": ["a", 1, 1, "b", 2, 3],   completed nodes, and in which wave and after how many results they became so
  *   "inputs": [["b", "_inputs.b"]],   `inputs` that edges have rewritten
@@ -45,6 +46,7 @@
 export const CHECKPOINT_VERSION = 1
 
 /** Visit, attempt, and when that is due. @typedef {[number: number, attempt: number, dueAt?: number]} AttemptRecord */
+/** Visit, and raw JSON of what it was given; without it there was nothing. @typedef {[number: number, text?: string]} GivenRecord */
 
 /**
  * @typedef {object} Checkpoint
@@ -55,6 +57,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {number} last
  * @property {import('./visit.js').DueRecord[]} [due]
  * @property {AttemptRecord[]} [attempts]
+ * @property {GivenRecord[]} [given]
  * @property {(string | number)[]} [done]
  * @property {number} [results]
  * @property {number} [highest]

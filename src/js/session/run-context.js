@@ -20,6 +20,7 @@ const ENGINE = { recorded: true }
 
 /** A value that nodes see; before `live` it is still only stored text. @typedef {{ live: boolean, value: any }} Cell */
 /** Text in the document (undefined: none) and the step that wrote it. @typedef {{ raw: string | undefined, step: number }} Stored */
+/** What a key held, and its text, once read from it. @typedef {{ key: string, text: string | undefined, value?: { live: any } }} Kept */
 /** @typedef {{ writer: { recorded: boolean }, has: boolean, value: any }} Version */
 /** Versions of a key that nodes have written while they run, after the one that may be stored. @typedef {{ base: Version | undefined, versions: Version[] }} Draft */
 /** An object that nodes hold, and its text when the first of them got it. @typedef {{ raw: string | undefined, holders: number, due: boolean }} Watch */
@@ -131,6 +132,23 @@ export class RunContext extends TrackedAsyncContext {
 	read(key) {
 		const cell = this.#cells.get(key)
 		return cell && this.#value(key, cell)
+	}
+
+	/**
+	 * What a key holds now, for somebody who goes on reading it whatever is written.
+	 * @param {string} key
+	 * @returns {Kept}
+	 */
+	keep(key) {
+		// The text of the last step where there is one: a node that runs may have changed the object since.
+		const text = this.#dirty.has(key) ? this.textOf(key) : this.#stored.get(key)?.raw
+		return { key, text, value: { live: this.read(key) } }
+	}
+
+	/** @param {Kept} kept @returns {any} */
+	valueOf(kept) {
+		kept.value ??= { live: kept.text === undefined ? undefined : this.#codec.decode(kept.text) }
+		return kept.value.live
 	}
 
 	/** @param {string} key @param {Cell} cell */
@@ -464,18 +482,25 @@ export class VisitContext {
 	held = undefined
 	#run
 	#fresh
+	#visit
 
-	/** @param {RunContext} run @param {import('./freshness.js').Freshness} fresh */
-	constructor(run, fresh) {
+	/**
+	 * @param {RunContext} run
+	 * @param {import('./freshness.js').Freshness} fresh
+	 * @param {{ given?: Kept }} [visit]
+	 */
+	constructor(run, fresh, visit = {}) {
 		this.#run = run
 		this.#fresh = fresh
+		this.#visit = visit
 	}
 
 	/** @param {string} key */
 	async get(key) {
 		const looking = this.#fresh.wait()
 		if (looking) await looking
-		const value = this.#run.read(key)
+		const { given } = this.#visit
+		const value = given?.key === key ? this.#run.valueOf(given) : this.#run.read(key)
 		this.#run.hold(this, value)
 		return value
 	}

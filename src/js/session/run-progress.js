@@ -3,7 +3,7 @@
  */
 import { flatMoments, moments, unlessEmpty } from './checkpoint.js'
 import { recordError, reviveError } from './outcome.js'
-import { Visit, attemptRecords, dueRecords, reviveVisits } from './visit.js'
+import { Visit, attemptRecords, dueRecords, givenRecords, reviveVisits } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 
@@ -67,7 +67,7 @@ export class RunProgress {
 
 	/** @param {Checkpoint} checkpoint */
 	restore(checkpoint) {
-		const { done, inputs = [], from = [], dynamic = [], batches = [], errors = [], due = [] } = checkpoint
+		const { done, inputs = [], from = [], dynamic = [], batches = [], errors = [] } = checkpoint
 		this.#graph.restore({ completed: moments(done), inputs, inputWaves: from, dynamic, batches })
 		for (const record of errors) {
 			const error = /** @type {any} */ (reviveError(record))
@@ -75,7 +75,7 @@ export class RunProgress {
 			this.#state.getErrors().push(error)
 		}
 		if (checkpoint.fallback) this.#state.markFallbackExecuted()
-		for (const visit of reviveVisits(due, this.#graph, checkpoint.attempts)) this.visits.set(visit.number, visit)
+		for (const [number, visit] of reviveVisits(checkpoint, this.#graph)) this.visits.set(number, visit)
 		this.#lastVisit = checkpoint.last
 		this.#results = checkpoint.results ?? 0
 		this.highestWave = checkpoint.highest ?? 0
@@ -89,6 +89,7 @@ export class RunProgress {
 		const state = this.#state
 		checkpoint.due = unlessEmpty(dueRecords(this.visits.values(), graph))
 		checkpoint.attempts = unlessEmpty(attemptRecords(this.visits.values()))
+		checkpoint.given = unlessEmpty(givenRecords(this.visits.values()))
 		checkpoint.results = this.#results
 		checkpoint.highest = this.highestWave
 		checkpoint.done = flatMoments(graph.plainCompleted)

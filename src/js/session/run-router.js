@@ -7,13 +7,19 @@
 export class RunRouter {
 	#runtime
 	#graph
+	#keepInput
 	/** Inputs that previews have rewritten, as they were. @type {Map<any, any>} */
 	#previewed = new Map()
 
-	/** @param {import('flowcraft').FlowRuntime<any, any>} runtime @param {RunGraph} graph */
-	constructor(runtime, graph) {
+	/**
+	 * @param {import('flowcraft').FlowRuntime<any, any>} runtime
+	 * @param {RunGraph} graph
+	 * @param {(nodeId: string) => void} [keepInput] called before an edge writes a node's input
+	 */
+	constructor(runtime, graph, keepInput = () => {}) {
 		this.#runtime = /** @type {any} */ (runtime)
 		this.#graph = graph
+		this.#keepInput = keepInput
 		/** For nodes that await: the context gets what memory would write, the graph stays as it is. */
 		this.preview = {
 			determineNextNodes: this.determineNextNodes.bind(this),
@@ -29,7 +35,10 @@ export class RunRouter {
 	/** @param {any} edge @param {any} result @param {any} target @param {any[]} rest */
 	async applyEdgeTransform(edge, result, target, ...rest) {
 		const rewrites = target.inputs === undefined || edge.transform !== undefined
-		if (!this.#isOvertaken(target.id)) await this.#runtime.applyEdgeTransform(edge, result, target, ...rest)
+		if (!this.#isOvertaken(target.id)) {
+			this.#keepInput(target.id)
+			await this.#runtime.applyEdgeTransform(edge, result, target, ...rest)
+		}
 		if (rewrites) this.#graph.rewrite(target.id, `_inputs.${target.id}`)
 	}
 
@@ -48,6 +57,7 @@ export class RunRouter {
 	/** @param {any} edge @param {any} result @param {any} target @param {any[]} rest */
 	async #applyForNow(edge, result, target, ...rest) {
 		const { inputs } = target
+		this.#keepInput(target.id)
 		await this.#runtime.applyEdgeTransform(edge, result, target, ...rest)
 		if (target.inputs !== inputs && !this.#previewed.has(target)) this.#previewed.set(target, inputs)
 	}

@@ -35,7 +35,7 @@ import { RunState, VisitState } from './run-state.js'
 import { ANY, RunWaits } from './run-waits.js'
 import { EagerSchedule, WaveSchedule } from './schedules.js'
 import { rejected, settledRecord, revivedSettled, succeeded } from './settled-results.js'
-import { Visit } from './visit.js'
+import { Visit, inputKey } from './visit.js'
 
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
 /** @typedef {import('./opening.js').Opening} Opening */
@@ -167,7 +167,7 @@ export class RunSession {
 		this.#history = env.history && new RunHistory(env.history, checkpoint?.history)
 		this.#events = new RunEvents(env, { runId, blueprintId, executedId: entry.blueprint.id })
 		this.graph = entry.graph()
-		this.#router = new RunRouter(env.runtime, this.graph)
+		this.#router = new RunRouter(env.runtime, this.graph, (nodeId) => this.#keepInput(nodeId))
 		const adoption = opening.kind === 'adopted' ? adoptRun(this.graph, context, entry, env) : undefined
 		this.#early = adoption?.early ?? new Set(checkpoint?.early)
 		this.state = new RunState(context, adoption?.awaiting ?? awaitingOf(checkpoint))
@@ -346,7 +346,7 @@ export class RunSession {
 
 	/** @param {Visit} visit */
 	async #run(visit) {
-		visit.context = new VisitContext(this.#context, this.fresh)
+		visit.context = new VisitContext(this.#context, this.fresh, visit)
 		const state = new VisitState(this.state, visit.context, visit.attempt)
 		let settled
 		try {
@@ -458,6 +458,20 @@ export class RunSession {
 			await this.state.settled()
 		})
 		return this.graph.getReadyNodes().map((ready) => ready.nodeId)
+	}
+
+	/**
+	 * In memory a node reads what the wave before its own has written, since the next results are processed when it has ended. So a visit
+	 * that is due or runs, or that a crash lets begin again, goes on reading that.
+	 *
+	 * @param {string} nodeId whose input a result is about to overwrite
+	 */
+	#keepInput(nodeId) {
+		const inputs = this.graph.node(nodeId)?.inputs
+		const key = inputKey(nodeId)
+		if (inputs !== undefined && inputs !== key) return
+		for (const visit of this.#schedule.inFlight(nodeId))
+			if (visit.wave !== this.graph.now.wave + 1) visit.given ??= this.#context.keep(key)
 	}
 
 	/** In memory a run ends with the wave in which a node awaits, and with it what its edges have rewritten. */

@@ -29,6 +29,8 @@ export class EagerSchedule {
 	#asks = new Map()
 	/** The visit in flight of each `all` node. @type {Map<string, Visit>} */
 	#single = new Map()
+	/** Those of `any` joins. @type {Map<string, Set<Visit>>} */
+	#joining = new Map()
 	#session
 
 	/** @param {RunSession} session */
@@ -58,8 +60,30 @@ export class EagerSchedule {
 			if (waves) waves.add(wave)
 			else this.#visited.set(nodeId, new Set([wave]))
 		}
-		const visit = this.#session.newVisit(nodeId, wave)
-		if (!isAny) this.#single.set(nodeId, visit)
+		this.#take(this.#session.newVisit(nodeId, wave))
+	}
+
+	/** @param {Visit} visit in flight from now on */
+	#take(visit) {
+		const { nodeId } = visit
+		const joining = this.#joining.get(nodeId)
+		if (joining) joining.add(visit)
+		else if (this.#session.graph.isAnyJoin(nodeId)) this.#joining.set(nodeId, new Set([visit]))
+		else this.#single.set(nodeId, visit)
+	}
+
+	/** @param {Visit} visit */
+	#release(visit) {
+		const { nodeId } = visit
+		if (this.#single.get(nodeId) === visit) this.#single.delete(nodeId)
+		const joining = this.#joining.get(nodeId)
+		if (joining?.delete(visit) && joining.size === 0) this.#joining.delete(nodeId)
+	}
+
+	/** Visits of a node that are due or run while results are processed. @param {string} nodeId @returns {Iterable<Visit>} */
+	inFlight(nodeId) {
+		const single = this.#single.get(nodeId)
+		return single ? [single] : (this.#joining.get(nodeId) ?? [])
 	}
 
 	/** @param {Visit[]} visits whose announcement is durable */
@@ -72,12 +96,13 @@ export class EagerSchedule {
 
 	/** Another attempt takes the place of one that has failed. @param {Visit} visit @param {Visit} next */
 	replaced(visit, next) {
-		if (this.#single.get(visit.nodeId) === visit) this.#single.set(visit.nodeId, next)
+		this.#release(visit)
+		this.#take(next)
 	}
 
 	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
 	async record(visit) {
-		if (this.#single.get(visit.nodeId) === visit) this.#single.delete(visit.nodeId)
+		this.#release(visit)
 		const ready = await this.#session.route(visit)
 		this.#session.endPreviews()
 		if (visit.reset) this.#session.graph.uncomplete(visit.nodeId)
@@ -209,9 +234,7 @@ export class EagerSchedule {
 	restore(checkpoint) {
 		for (const [nodeId, waves] of checkpoint.visited ?? []) this.#visited.set(nodeId, new Set(waves))
 		for (const [nodeId, asks] of checkpoint.asks ?? []) this.#asks.set(nodeId, asks.map(reviveAsk))
-		for (const visit of this.#session.visits.values()) {
-			if (!this.#session.graph.isAnyJoin(visit.nodeId)) this.#single.set(visit.nodeId, visit)
-		}
+		for (const visit of this.#session.visits.values()) this.#take(visit)
 	}
 }
 
@@ -269,6 +292,11 @@ export class WaveSchedule {
 		if (visit.marked) this.#halting = true
 		this.#running--
 		if (this.#running === 0 && this.#queue.length > 0) this.#startChunk()
+	}
+
+	/** Results are processed when nothing of the wave runs any more. */
+	inFlight() {
+		return []
 	}
 
 	/** The wave waits for the next attempt as for the one that has failed: its visit is among those of the session. */

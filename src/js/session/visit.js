@@ -11,6 +11,8 @@ export class Visit {
 	replay = false
 	/** An answer that a subflow's child goes on with. @type {import('./run-children.js').AnswerWithin | undefined} */
 	answer = undefined
+	/** What it was given, where another wave has overwritten it meanwhile. @type {import('./run-context.js').Kept | undefined} */
+	given = undefined
 	/** What a subflow leaves of its child, where that awaits. @type {import('./child-record.js').ChildRecord | undefined} */
 	child = undefined
 	/** Which attempt of the node this is, from 1. */
@@ -66,6 +68,7 @@ export class Visit {
 		next.dueAt = dueAt
 		next.reset = this.reset
 		next.answer = this.answer
+		next.given = this.given
 		return next
 	}
 
@@ -189,19 +192,34 @@ export function attemptRecords(visits) {
 }
 
 /**
- * @param {DueRecord[]} records @param {RunGraph} graph restored
- * @param {import('./checkpoint.js').AttemptRecord[]} [attempts]
+ * What visits were given that the context has no more: visit, and the text of the value, where it has one.
+ * @param {Iterable<Visit>} visits
+ * @returns {import('./checkpoint.js').GivenRecord[]}
  */
-export function reviveVisits(records, graph, attempts = []) {
-	const visits = revived(records, graph)
-	if (attempts.length === 0) return visits
-	const byNumber = new Map(visits.map((visit) => [visit.number, visit]))
+export function givenRecords(visits) {
+	/** @type {import('./checkpoint.js').GivenRecord[]} */
+	const records = []
+	for (const { number, given } of visits)
+		if (given) records.push(given.text === undefined ? [number] : [number, given.text])
+	return records
+}
+
+/** @param {import('./checkpoint.js').Checkpoint} checkpoint @param {RunGraph} graph restored */
+export function reviveVisits({ due = [], attempts = [], given = [] }, graph) {
+	const visits = new Map(revived(due, graph).map((visit) => [visit.number, visit]))
 	for (const [number, attempt, dueAt] of attempts) {
-		const visit = byNumber.get(number)
+		const visit = visits.get(number)
 		if (visit) Object.assign(visit, { attempt, dueAt })
+	}
+	for (const [number, text] of given) {
+		const visit = visits.get(number)
+		if (visit) visit.given = { key: inputKey(visit.nodeId), text }
 	}
 	return visits
 }
+
+/** Under which an edge writes what it carries to a node. @param {string} nodeId */
+export const inputKey = (nodeId) => `_inputs.${nodeId}`
 
 /** @param {DueRecord[]} records @param {RunGraph} graph */
 function revived(records, graph) {
