@@ -26,6 +26,7 @@ import {
 	verify,
 	warmUp,
 } from './place.mjs'
+import { goalTable } from './goals.mjs'
 import { beyondBounds, document, machine, summary } from './report.mjs'
 import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
 
@@ -68,7 +69,8 @@ try {
 	const figures = { machine: machine(), at: new Date().toISOString().slice(0, 10), rounds, results }
 	const json = `${JSON.stringify(figures, null, 2)}\n`
 	if (values.json) await writeFile(values.json, json)
-	if (values.write) await Promise.all([writeFile(DOCUMENT, document(figures)), writeFile(FIGURES, json)])
+	if (values.write)
+		await Promise.all([writeFile(DOCUMENT, document(figures, goalTable(results))), writeFile(FIGURES, json)])
 } finally {
 	await services.close()
 	await started.stop()

@@ -50,7 +50,7 @@ export function spread(numbers) {
 const of = (rows, key) => spread(rows.map((row) => row[key]))
 
 /** Round by round, since the machine's speed drifts. @param {Record<string, Row[]>} rows @param {'jobsPerSecond' | 'cpuMsPerJob'} key */
-function ratios(rows, key) {
+export function ratios(rows, key) {
 	const pairs = rows[OURS].map((row, at) => [row[key], rows[THEIRS][at][key]])
 	return pairs.map(([ours, theirs]) => (key === 'jobsPerSecond' ? ours / theirs : theirs / ours))
 }
@@ -58,8 +58,9 @@ function ratios(rows, key) {
 /** The rows of the packages. @param {Record<string, Row[]>} rows */
 const packages = (rows) => Object.entries(rows).filter(([name]) => name !== LIMIT)
 
-/** Our share of what the services allow, round by round. @param {Record<string, Row[]>} rows */
-const shares = (rows) => rows[OURS].map((row, at) => row.jobsPerSecond / rows[LIMIT][at].jobsPerSecond)
+/** Our share of what the services allow, round by round; nothing where that was not measured. @param {Record<string, Row[]>} rows */
+export const shares = (rows) =>
+	(rows[LIMIT] ?? []).map((limit, at) => rows[OURS][at].jobsPerSecond / limit.jobsPerSecond)
 
 /**
  * What a quick round finds wrong. Counts are exact whatever the machine does; a ratio is of one short round.
@@ -113,8 +114,8 @@ function gapLines(rows, indent) {
 export const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
 	[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
-/** Of docs/benchmarks.md. @param {Figures} figures */
-export function document({ machine: where, at, rounds, results }) {
+/** Of docs/benchmarks.md. @param {Figures} figures @param {string} goals a table */
+export function document({ machine: where, at, rounds, results }, goals) {
 	const names = { [OURS]: `this package ${VERSIONS[OURS]}`, [THEIRS]: `npm's ${VERSIONS[THEIRS]}` }
 	const throughput = Object.entries(results).flatMap(([workload, rows]) =>
 		packages(rows).map(([name, list]) => [
@@ -159,6 +160,14 @@ ${where}; ${at}. One worker of each package in a process of its own, in turn, on
 machine, each round with a fresh topic of 4 partitions and a fresh keyspace with the documented tables. A round counts only when every
 run has the right result. Medians of ${rounds} rounds (least-most). Absolute figures are those of this machine, with the three servers and the
 client on it; the ratios say more.
+
+## The goals
+
+${goals}
+
+The rest of them is measured apart: what the size of a context and the search for stalled runs cost (F6, F11) in
+[benchmarks-state.md](benchmarks-state.md), the bridge without stores (F9) in [benchmarks-limits.md](benchmarks-limits.md), and the memory of runs (F10) in
+\`__test__/e2e/memory.test.mjs\`.
 
 ## Throughput
 
