@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util'
 import { getHeapStatistics } from 'node:v8'
 import { NullLogger } from 'flowcraft'
 import { KafkaAdapter } from '../src/js/index.js'
+import { byTurns } from '../src/js/bridge/turns.js'
 import { getNative, setNative } from '../src/js/native.js'
 import { WORKLOADS } from './workloads.mjs'
 
@@ -148,7 +149,17 @@ async function record() {
 			if (JSON.parse(config).kafka.consume) recording.config = config
 		}
 	}
-	for (const name of ['opened', 'step', 'refresh', 'commandDone', 'drained', 'alive', 'versions', 'timersMissing']) {
+	for (const name of [
+		'opened',
+		'step',
+		'flush',
+		'refresh',
+		'commandDone',
+		'drained',
+		'alive',
+		'versions',
+		'timersMissing',
+	]) {
 		Recorder.prototype[name] = function (handle, ...rest) {
 			recording.counts.calls++
 			if (name === 'opened') calls.set(handle, [])
@@ -173,12 +184,13 @@ async function crossings(name, runs, { config, opening: [opened], steps }) {
 	const native = new (getNative().NativeWorker)(JSON.stringify(named), (events) => {
 		for (const [kind, handle, seq] of events) {
 			if (kind === OPEN) {
-				native.opened(handle, ...opened.values)
-				native.step(handle, ...steps[0].values)
-			} else if (kind === DURABLE && seq < steps.length) native.step(handle, ...steps[seq].values)
+				said.opened(handle, ...opened.values)
+				said.step(handle, ...steps[0].values)
+			} else if (kind === DURABLE && seq < steps.length) said.step(handle, ...steps[seq].values)
 			else if (kind === DURABLE) ended()
 		}
 	})
+	const said = byTurns(native)
 	const cost = await measure(runs, async () => {
 		await native.start()
 		await all

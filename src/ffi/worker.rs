@@ -1,7 +1,8 @@
 //! `NativeWorker`: the engine's door for the glue.
 
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use napi::Env;
@@ -31,6 +32,8 @@ pub struct NativeWorker {
     bridge: Arc<Bridge>,
     engine: Arc<EngineSlot>,
     next_submission: AtomicU64,
+    // What sessions have said in this turn of the event loop.
+    turn: Mutex<Vec<Command>>,
 }
 
 type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
@@ -62,7 +65,7 @@ impl NativeWorker {
         let config: WorkerConfig = read("worker configuration", &config_json).map_err(coded)?;
         let runtime = handle().map_err(coded)?;
         let bridge = Bridge::new(&on_batch, runtime).map_err(|error| napi::Error::new(Code::Internal.as_str(), error.reason.clone()))?;
-        Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1) })
+        Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1), turn: Mutex::default() })
     }
 
     /// Reaches the services and joins the group.
@@ -168,10 +171,10 @@ impl NativeWorker {
         self.bridge.reply(request, error, result);
     }
 
-    /// A session opened: `[[visit, nodeId], ...]`.
+    /// A session opened: `[[visit, nodeId], ...]`. Goes with [`Self::flush`].
     #[napi(catch_unwind)]
     pub fn opened(&self, handle: u32, due_json: String) -> Result<()> {
-        self.command(Command::Opened(handle, due(&due_json)?));
+        self.say(Command::Opened(handle, due(&due_json)?));
         Ok(())
     }
 
@@ -181,7 +184,7 @@ impl NativeWorker {
         self.command(Command::Refused(handle, known_code(&code), reason, status));
     }
 
-    /// A step commit.
+    /// A step commit. Goes with [`Self::flush`].
     #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments)]
     pub fn step(
@@ -198,8 +201,19 @@ impl NativeWorker {
         let outcome = outcome_json.map(|text| RunOutcome::parse(&text)).transpose().map_err(|error| napi::Error::from_reason(format!("outcome: {error}")))?;
         let StepExtras { applied, timers, parking, unparking } = extras(extras_json.as_deref())?;
         let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, parking, unparking, outcome };
-        self.command(Command::Step(handle, Box::new(step)));
+        self.say(Command::Step(handle, Box::new(step)));
         Ok(())
+    }
+
+    /// The turn is over: what sessions have said in it goes to the engine. Each wake-up of the engine is a system call, in
+    /// which the JavaScript thread may lose its processor, so many runs share one.
+    #[napi(catch_unwind)]
+    pub fn flush(&self) {
+        let said = mem::take(&mut *self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(engine) = self.engine.get() else { return };
+        for command in said {
+            engine.command(command);
+        }
     }
 
     /// The versions of blueprints that this worker has, each as parked runs name it; replaces what was told before.
@@ -220,7 +234,13 @@ impl NativeWorker {
         self.command(Command::Drained(handle));
     }
 
+    // Goes with `flush`, or before the next command that does not wait for it.
+    fn say(&self, command: Command) {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    }
+
     fn command(&self, command: Command) {
+        self.flush();
         if let Some(engine) = self.engine.get() {
             engine.command(command);
         }

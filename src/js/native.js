@@ -28,6 +28,7 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(deadlineMs: number) => Promise<string | Failure>} stop the report, JSON
  * @property {() => string | null} health JSON; `null` before the engine is up
  * @property {(handle: number) => void} drained
+ * @property {() => void} flush `opened` and `step` wait for it, or for the next call of the others
  * @property {() => void} alive
  * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} enqueue
  * @property {(runId: string, blueprintId: string, nodeId: string, command?: string) => Promise<void | Failure>} submit

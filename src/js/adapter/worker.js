@@ -4,6 +4,7 @@
 import { Code, KafkaAdapterError, messageOf, unwrap } from '../errors.js'
 import { getNative } from '../native.js'
 import { createSessions } from '../bridge/sessions.js'
+import { byTurns } from '../bridge/turns.js'
 
 /**
  * @typedef {import('flowcraft').ILogger} ILogger
@@ -86,7 +87,7 @@ export class Worker {
 		this.#native = newNative(parts.config, through(this.#door))
 		this.#sessions = this.#door.sessions = createSessions({
 			...parts.sessions,
-			native: this.#native,
+			native: byTurns(this.#native),
 			logger: parts.logger,
 			fallback: (event) => this.#handle(/** @type {BridgeEvent} */ (event)),
 		})
