@@ -158,7 +158,7 @@ Written by \`npm run bench -- --write\`; the raw figures are in [benchmarks.json
 
 ${where}; ${at}. One worker of each package in a process of its own, in turn, on the same Kafka, Cassandra and Redis on the same
 machine, each round with a fresh topic of 4 partitions and a fresh keyspace with the documented tables. A round counts only when every
-run has the right result. Medians of ${rounds} rounds (least-most). Absolute figures are those of this machine, with the three servers and the
+run has the right result. The servers have worked before, for this package. Medians of ${rounds} rounds (least-most). Absolute figures are those of this machine, with the three servers and the
 client on it; the ratios say more.
 
 ## The goals
