@@ -8,7 +8,6 @@
  * compiler). `--allocations` measures what a job allocates in V8 instead: the heap's growth in a young generation so large that
  * nothing is collected meanwhile. It needs `--expose-gc --min-semi-space-size=1024 --max-semi-space-size=1024`.
  */
-import { readdirSync, readFileSync } from 'node:fs'
 import { PerformanceObserver } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { getHeapStatistics } from 'node:v8'
@@ -16,6 +15,7 @@ import { NullLogger } from 'flowcraft'
 import { KafkaAdapter } from '../src/js/index.js'
 import { byTurns } from '../src/js/bridge/turns.js'
 import { getNative, setNative } from '../src/js/native.js'
+import { threadTimes } from './cpu.mjs'
 import { WORKLOADS } from './workloads.mjs'
 
 const { blueprint, jobs } = WORKLOADS.chain
@@ -34,17 +34,6 @@ const { values } = parseArgs({
 		json: { type: 'boolean', default: false },
 	},
 })
-
-/** Processor time of each kind of thread, microseconds. */
-function threadTimes() {
-	const times = { js: 0, engine: 0, v8: 0 }
-	for (const task of readdirSync('/proc/self/task')) {
-		const name = readFileSync(`/proc/self/task/${task}/comm`, 'utf8')
-		const kind = Number(task) === process.pid ? 'js' : name.startsWith('flowcraft') ? 'engine' : 'v8'
-		times[kind] += Number(readFileSync(`/proc/self/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1000
-	}
-	return times
-}
 
 /** @param {number} runs @param {() => Promise<void>} work @returns {Promise<Record<string, number>>} microseconds per job */
 async function timed(runs, work) {

@@ -26,6 +26,7 @@ import {
 	verify,
 	warmUp,
 } from './place.mjs'
+import { cpuSince } from './cpu.mjs'
 import { goalTable } from './goals.mjs'
 import { beyondBounds, document, machine, summary } from './report.mjs'
 import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
@@ -141,6 +142,7 @@ async function timeRound(packageName, workload) {
 	})
 	await Promise.all(ids.map((id) => insertContext(services, name, id, blueprint)))
 	const before = await worker.ask()
+	const usedByServers = ['cassandra', 'kafka', 'redis'].map((server) => cpuSince(started[server]?.pid))
 	const counted = await serverCounts(services, place)
 
 	const began = performance.now()
@@ -150,6 +152,7 @@ async function timeRound(packageName, workload) {
 	}
 	const seconds = (performance.now() - began) / 1000
 
+	const serversMs = usedByServers.reduce((sum, used) => sum + Number(used()), 0)
 	const after = await worker.ask()
 	const counts = await serverCounts(services, place)
 	await worker.end()
@@ -159,6 +162,10 @@ async function timeRound(packageName, workload) {
 	return {
 		jobsPerSecond: total / seconds,
 		cpuMsPerJob: (after.cpuMs - before.cpuMs) / total,
+		serversCpuMsPerJob: serversMs / total,
+		threadUsPerJob: Object.fromEntries(
+			Object.entries(after.threads).map(([kind, us]) => [kind, (us - before.threads[kind]) / total]),
+		),
 		cqlPerJob: (counts.cql - counted.cql) / total,
 		coordinationPerJob: (counts.coordination - counted.coordination) / total,
 		producesPerJob: (counts.messages - counted.messages - ids.length) / total,

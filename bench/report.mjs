@@ -11,6 +11,8 @@ import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
  * @typedef {object} Row
  * @property {number} jobsPerSecond
  * @property {number} cpuMsPerJob of the worker, user and system
+ * @property {number} serversCpuMsPerJob of Kafka, Cassandra and Redis; 0 where they were there before
+ * @property {Record<string, number>} threadUsPerJob processor time of the worker by kind of thread, microseconds
  * @property {number} cqlPerJob requests of the worker's connections, as Cassandra counts them
  * @property {number} coordinationPerJob commands that Redis counts
  * @property {number} producesPerJob messages on the topic, start messages left out
@@ -46,7 +48,7 @@ export function spread(numbers) {
 	return numbers.length === 1 ? least : `${median(numbers).toFixed(digits)} (${least}-${most})`
 }
 
-/** @param {Row[]} rows @param {Exclude<keyof Row, 'gaps'>} key */
+/** @param {Row[]} rows @param {Exclude<keyof Row, 'gaps' | 'threadUsPerJob'>} key */
 const of = (rows, key) => spread(rows.map((row) => row[key]))
 
 /** Round by round, since the machine's speed drifts. @param {Record<string, Row[]>} rows @param {'jobsPerSecond' | 'cpuMsPerJob'} key */
@@ -114,6 +116,20 @@ function gapLines(rows, indent) {
 export const table = (/** @type {string[]} */ head, /** @type {string[][]} */ rows) =>
 	[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
+/** What a job takes of the machine, by whom. @param {Row[]} rows */
+function boundsOf(rows) {
+	const us = (/** @type {string} */ kind) => median(rows.map(({ threadUsPerJob }) => threadUsPerJob[kind]))
+	const servers = 1000 * median(rows.map((row) => row.serversCpuMsPerJob))
+	const parts = [us('js'), us('v8'), us('engine'), us('kafka'), servers]
+	const together = parts.reduce((sum, part) => sum + part, 0)
+	const busy = (together * median(rows.map((row) => row.jobsPerSecond))) / 1e6
+	return [
+		...[...parts, together].map((part) => part.toFixed(0)),
+		busy.toFixed(2),
+		((cpus().length * 1e6) / together).toFixed(0),
+	]
+}
+
 /** Of docs/benchmarks.md. @param {Figures} figures @param {string} goals a table */
 export function document({ machine: where, at, rounds, results }, goals) {
 	const names = { [OURS]: `this package ${VERSIONS[OURS]}`, [THEIRS]: `npm's ${VERSIONS[THEIRS]}` }
@@ -123,6 +139,7 @@ export function document({ machine: where, at, rounds, results }, goals) {
 			names[name],
 			of(list, 'jobsPerSecond'),
 			of(list, 'cpuMsPerJob'),
+			of(list, 'serversCpuMsPerJob'),
 			of(list, 'cqlPerJob'),
 			of(list, 'coordinationPerJob'),
 			of(list, 'producesPerJob'),
@@ -145,6 +162,9 @@ export function document({ machine: where, at, rounds, results }, goals) {
 					],
 				]
 			: [],
+	)
+	const bounds = Object.entries(results).flatMap(([workload, { [OURS]: rows }]) =>
+		WORKLOADS[workload].oneByOne ? [] : [[WORKLOADS[workload].title, ...boundsOf(rows)]],
 	)
 	const all = Object.values(results)
 	const single = [OURS, THEIRS].map((name) => {
@@ -171,7 +191,7 @@ The rest of them is measured apart: what the size of a context and the search fo
 
 ## Throughput
 
-${table(['workload', 'package', 'jobs/s', 'CPU ms per job', 'CQL per job', 'coordination per job', 'produces per job', 'MB at the end'], throughput)}
+${table(['workload', 'package', 'jobs/s', 'CPU ms per job', "servers' CPU ms per job", 'CQL per job', 'coordination per job', 'produces per job', 'MB at the end'], throughput)}
 
 CPU is that of the worker process. CQL requests, coordination commands and messages are counted by the servers, start messages left out;
 preparing statements is in it.
@@ -186,6 +206,15 @@ ${limits.length > 0 ? table(['workload', 'jobs/s of a loop that does only the wr
 
 The loop (\`bench/limit.rs\`) consumes the same start messages, reads each run's row, writes it once per step, one step after the
 other, publishes the status and commits; no blueprint, no node, no JavaScript, and nothing that keeps order or finds a repeat.
+
+## What bounds it
+
+${table(['this package', 'JavaScript thread', "V8's helpers", 'engine', 'librdkafka', 'servers', 'together', 'processors that were busy', 'jobs/s that all of them would do'], bounds)}
+
+Microseconds of processor per job, medians, of this machine's ${cpus().length} processors. *JavaScript thread*: Flowcraft's own logic, the session around it and the
+nodes; *V8's helpers* collect garbage and compile; *engine*: the native side with its clients of Cassandra and Redis. 1.4.4 does one job at a time and
+waits for one answer after the other, so that faster servers make its jobs faster; this package keeps the machine busy, and more jobs take more
+processors, whatever the servers' delay.
 
 ## Latency
 

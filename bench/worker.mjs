@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import cassandra from 'cassandra-driver'
 import Redis from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
+import { threadTimes } from './cpu.mjs'
 import { OURS, registryOf } from './workloads.mjs'
 
 const { packageName, blueprint, topic, keyspace, applicationName } = JSON.parse(process.argv[2])
@@ -56,7 +57,7 @@ console.log('ready')
 for await (const _ of createInterface({ input: process.stdin })) {
 	const { user, system } = process.cpuUsage()
 	const used = { cpuMs: (user + system) / 1000, rssMb: process.memoryUsage().rss / 2 ** 20 }
-	console.log(JSON.stringify({ ...used, gaps, toFirstJobMs: firstEnd - began }))
+	console.log(JSON.stringify({ ...used, threads: threadTimes(), gaps, toFirstJobMs: firstEnd - began }))
 	gaps = []
 	ended = NaN
 }
