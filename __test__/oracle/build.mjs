@@ -171,20 +171,12 @@ function withoutRaces(blueprint, edges, ignore) {
 		const sources = predecessors(node.id, blueprint.edges)
 		if (sources.length > 1 || sources.some((id) => hasFallback.has(id)))
 			for (const one of edges) if (one.target === node.id) delete one.transform
-		// An eager `any` join does not wait for the end of the wave: what it reads of its sources is a race, and so is its input where
-		// somebody may ask for it who carries nothing.
+		// An eager `any` join does not wait for the end of the wave: what it reads of its sources is a race.
 		if (node.config?.joinStrategy === 'any') {
-			if (node.params && node.uses !== 'loop-controller' && !isFedByWaves(node, blueprint.edges))
-				node.params.blind = true
+			if (node.params && node.uses !== 'loop-controller') node.params.blind = true
 			ignore.add(`_inputs.${node.id}`)
 		}
 	}
-}
-
-/** Whether what an `any` join reads is what somebody carries to it, whoever asks. @param {any} node @param {any[]} edges */
-function isFedByWaves({ id, params: { kind, inputs } }, edges) {
-	if (kind === 'reads' || (inputs ?? 'none') !== 'none') return false
-	return edges.every(({ target, condition, action }) => target !== id || !(condition || action))
 }
 
 /** @param {any} node @param {string[]} sources */

@@ -72,7 +72,9 @@ const CANCELLED = { status: 'cancelled', context: {}, errors: [] }
  */
 export async function endsSoWhenSlow(built, result) {
 	const places = [built.blueprint, ...Object.values(built.children)].flatMap(({ id, nodes }) =>
-		nodes.filter(({ params }) => params?.delay !== undefined).map((node) => [id, node.id]),
+		nodesOf({ nodes })
+			.filter(({ params }) => params?.delay !== undefined)
+			.map((node) => [id, node.id]),
 	)
 	const ends = await Promise.all(places.map(async ([id, node]) => runVariant(slowed(built, id, node), 0)))
 	return ends.some((end) => end && !difference(result, end))
@@ -84,7 +86,7 @@ function slowed(built, blueprintId, nodeId) {
 		blueprint.id === blueprintId
 			? {
 					...blueprint,
-					nodes: blueprint.nodes.map((/** @type {any} */ node) =>
+					nodes: nodesOf(blueprint).map((/** @type {any} */ node) =>
 						node.id === nodeId ? { ...node, params: { ...node.params, delay: SLOW_MS } } : node,
 					),
 				}
@@ -92,6 +94,9 @@ function slowed(built, blueprintId, nodeId) {
 	const children = Object.fromEntries(Object.entries(built.children).map(([id, child]) => [id, slow(child)]))
 	return { ...built, blueprint: slow(built.blueprint), children }
 }
+
+/** Of a blueprint in either form (row 65). @param {any} blueprint @returns {any[]} */
+const nodesOf = ({ nodes }) => (Array.isArray(nodes) ? nodes : Object.values(nodes))
 
 /** @param {import('./build.mjs').Built} built @param {number} variant @param {any} [options] */
 async function runVariant({ blueprint, children, initial, strict, ignore, ran }, variant, options) {
