@@ -256,12 +256,13 @@ describe('row 54: webhooks', () => {
 
 	test('row 54: a coordination store that forgets, or is not there, changes nothing: the run has its answer', () =>
 		scene(
-			async ({ client }) => {
+			async ({ client, place }) => {
 				const { run, url } = await waitingRun(client)
 				assert.equal((await client.handleWebhook(post(url, 'first'))).status, 200)
-				await until('the answer is in the context', async () => {
-					const hook = await client.createContext(run.runId).get('hook')
-					return hook?.request?.body === 'first'
+				// In the row: what is in memory only, others do not know yet.
+				await until('the answer is stored', async () => {
+					const row = await place.context(run.runId)
+					return row?.document.hook?.request?.body === 'first'
 				})
 				assert.equal((await client.handleWebhook(post(url, 'second'))).status, 404)
 				assert.equal((await completed(run)).hook.request.body, 'first')
