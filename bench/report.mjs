@@ -186,7 +186,7 @@ client on it; the ratios say more.
 ${goals}
 
 The rest of them is measured apart: what the size of a context and the search for stalled runs cost (F6, F11) in
-[benchmarks-state.md](benchmarks-state.md), the bridge without stores (F9) in [benchmarks-limits.md](benchmarks-limits.md), and the memory of runs (F10) in
+[benchmarks-state.md](benchmarks-state.md), the bridge without stores (F9) by \`npm run bench:micro\`, and the memory of runs (F10) in
 \`__test__/e2e/memory.test.mjs\`.
 
 ## Throughput
@@ -214,7 +214,11 @@ ${table(['this package', 'JavaScript thread', "V8's helpers", 'engine', 'librdka
 Microseconds of processor per job, medians, of this machine's ${cpus().length} processors. *JavaScript thread*: Flowcraft's own logic, the session around it and the
 nodes; *V8's helpers* collect garbage and compile; *engine*: the native side with its clients of Cassandra and Redis. 1.4.4 does one job at a time and
 waits for one answer after the other, so that faster servers make its jobs faster; this package keeps the machine busy, and more jobs take more
-processors, whatever the servers' delay.
+processors, whatever the servers' delay. So the ratio of jobs per second (F1, F2) sets what the machine can do against the sum of 1.4.4's delays, and the share
+of the loop (F1), which runs no JavaScript, is bounded by what Flowcraft and the session take. A round contains the compiling of a worker's first seconds: in rounds of twice as many runs V8's helpers took
+about 50 us per job of the chain. What makes one step in a hundred late (F7, p99) is not known: 1.4.4 has it, too.
+
+Both workers hold the three client objects here, ours its native clients beside them; a worker from plain settings (F10) has the latter only.
 
 ## Latency
 
