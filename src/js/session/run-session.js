@@ -469,7 +469,8 @@ export class RunSession {
 	#keepInput(nodeId) {
 		const inputs = this.graph.node(nodeId)?.inputs
 		const key = inputKey(nodeId)
-		if (inputs !== undefined && inputs !== key) return
+		// Where nothing was given yet, what comes is the first.
+		if ((inputs !== undefined && inputs !== key) || this.#context.read(key) === undefined) return
 		for (const visit of this.#schedule.inFlight(nodeId))
 			if (visit.wave !== this.graph.now.wave + 1) visit.given ??= this.#context.keep(key)
 	}
