@@ -469,10 +469,12 @@ export class RunSession {
 	#keepInput(nodeId) {
 		const inputs = this.graph.node(nodeId)?.inputs
 		const key = inputKey(nodeId)
-		// Where nothing was given yet, what comes is the first.
-		if ((inputs !== undefined && inputs !== key) || this.#context.read(key) === undefined) return
-		for (const visit of this.#schedule.inFlight(nodeId))
-			if (visit.wave !== this.graph.now.wave + 1) visit.given ??= this.#context.keep(key)
+		if (inputs !== undefined && inputs !== key) return
+		for (const visit of this.#schedule.inFlight(nodeId)) {
+			// Where nothing was given yet, what comes is the first.
+			if (visit.wave === this.graph.now.wave + 1 || this.#context.read(key) === undefined) continue
+			visit.given ??= this.#context.keep(key)
+		}
 	}
 
 	/** In memory a run ends with the wave in which a node awaits, and with it what its edges have rewritten. */

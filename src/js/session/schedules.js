@@ -72,12 +72,14 @@ export class EagerSchedule {
 		else this.#single.set(nodeId, visit)
 	}
 
-	/** @param {Visit} visit */
+	/** @param {Visit} visit @returns {boolean} whether it was in flight: one that goes on with an answer is not */
 	#release(visit) {
 		const { nodeId } = visit
-		if (this.#single.get(nodeId) === visit) this.#single.delete(nodeId)
+		if (this.#single.get(nodeId) === visit) return this.#single.delete(nodeId)
 		const joining = this.#joining.get(nodeId)
-		if (joining?.delete(visit) && joining.size === 0) this.#joining.delete(nodeId)
+		const wasIn = joining?.delete(visit) ?? false
+		if (joining?.size === 0) this.#joining.delete(nodeId)
+		return wasIn
 	}
 
 	/** Visits of a node that are due or run while results are processed. @param {string} nodeId @returns {Iterable<Visit>} */
@@ -96,8 +98,7 @@ export class EagerSchedule {
 
 	/** Another attempt takes the place of one that has failed. @param {Visit} visit @param {Visit} next */
 	replaced(visit, next) {
-		this.#release(visit)
-		this.#take(next)
+		if (this.#release(visit)) this.#take(next)
 	}
 
 	/** @param {Visit} visit @returns {Promise<Visit[]>} visits whose results were processed */
