@@ -213,6 +213,33 @@ test('G2: a node that a crash lets run again gets what it was given, though a la
 	assert.deepEqual(given, [{ of: 'p' }, { of: 'p' }])
 })
 
+test('G2: a join that only waits for the fallback of a predecessor runs after a crash', async () => {
+	/** @type {string[]} */
+	const ran = []
+	let isFirst = true
+	const stops = async () => {
+		ran.push('fb')
+		if (isFirst) await new Promise(() => {})
+		return { output: 'B' }
+	}
+	const joins = async (/** @type {any} */ { context }) => ({ output: { saw: await context.get('fb') } })
+	const nodes = [
+		node('a', { uses: 'fail', config: { fallback: 'fa' } }),
+		node('b', { uses: 'fail', config: { fallback: 'fb' } }),
+		node('fa'),
+		node('fb', { uses: 'stops' }),
+		node('j', { uses: 'joins' }),
+	]
+	const run = openings(nodes, { ...registry, stops, joins }, { edges: [edge('a>j'), edge('b>j')] })
+	await run.open()
+	assert.deepEqual([run.checkpoint.asks[0][0], run.checkpoint.asks[0][1][0][2]], ['j', 2])
+	isFirst = false
+	const { outcome, entries } = await run.open()
+	assert.equal(outcome.status, 'completed')
+	assert.deepEqual(entries['_outputs.j'], { saw: 'B' })
+	assert.deepEqual(ran, ['fb', 'fb'])
+})
+
 test('row 68: an absent version is stamped, and a run keeps the one it began with', async () => {
 	const blueprint = { id: 'bp', nodes: [node('a'), node('b')], edges: [edge('a>b')], metadata: { version: '1' } }
 	const blueprints = { bp: blueprint }

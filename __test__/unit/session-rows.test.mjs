@@ -417,6 +417,47 @@ row('30: the fallback comes first among the start jobs', {
 	edges: [e('a>b')],
 })
 
+row('29: an all join starts when everything of its wave has come that stands for a predecessor', {
+	nodes: [
+		n('a', 'fail', { config: { fallback: 'fa' } }),
+		n('b', 'fail', { config: { fallback: 'fb' } }),
+		n('fa', 'value', { params: { output: 'A' } }),
+		n('fb', 'slow', { params: { turns: 30, output: 'B' } }),
+		n('j', 'value', { inputs: { b: 'fb' } }),
+		n('k', 'input'),
+	],
+	edges: [e('a>j'), e('b>j'), e('a>k'), e('b>k')],
+})
+
+row('32: an all join starts, though what stands for a predecessor has failed', {
+	nodes: [
+		n('a', 'fail', { config: { fallback: 'fa' } }),
+		n('b', 'fail', { config: { fallback: 'fb' } }),
+		n('fa', 'value', { params: { output: 'A' } }),
+		n('fb', 'failsLate'),
+		n('j', 'input'),
+	],
+	edges: [e('a>j'), e('b>j')],
+	registry: {
+		failsLate: async () => {
+			for (let i = 0; i < 30; i++) await turn()
+			throw new Error('no')
+		},
+	},
+})
+
+row('31: an all join does not wait for a fallback of a later wave', {
+	nodes: [
+		n('a', 'fail', { config: { fallback: 'fa' } }),
+		n('b', 'fail', { config: { fallback: 'fb' } }),
+		n('fa', 'value', { params: { output: 'A' } }),
+		n('fb', 'fail', { config: { fallback: 'fc' } }),
+		n('fc', 'slow', { params: { turns: 30 } }),
+		n('j', 'input'),
+	],
+	edges: [e('a>j'), e('b>j'), e('fb>j')],
+})
+
 row('30a: a fallback that is also downstream of its primary', {
 	nodes: [n('a', 'value', { config: { fallback: 'f' } }), n('f', 'slow'), n('b', 'input')],
 	edges: [e('a>f'), e('f>b')],

@@ -21,7 +21,7 @@
  *   "dynamic": [{ "def", "from", "gather"? }],
  *   "batches": [["s", "g", "work", uuid, 0, 25, 4, [0, 2, 4, 4]]], see batch-record.js: items 0 to 2 and 4 are done
  *   "visited": [["j", [3, 4]]],       contested nodes: waves that already had their visit
- *   "asks": [["c", [[5, 7, 1?]]]],    undecided: wave and place of those who asked for the node; 1 = a visit changes nothing
+ *   "asks": [["c", [[5, 7, 1?]]]],    undecided: wave and place of those who asked for the node; flags 1 = a visit changes nothing, 2 = it was ready
  *   "errors": [...], "fallback": 1,
  *   "waiting": [["approve", 3]],      nodes that await, and their wave
  *   "details": { "approve": {...} },  their details
@@ -45,6 +45,7 @@
 
 export const CHECKPOINT_VERSION = 1
 
+/** Wave, place in it, flags. @typedef {[wave: number, order: number, flags?: number]} AskRecord */
 /** Visit, attempt, and when that is due. @typedef {[number: number, attempt: number, dueAt?: number]} AttemptRecord */
 /** Visit, and raw JSON of what it was given; without it there was nothing. @typedef {[number: number, text?: string]} GivenRecord */
 
@@ -66,7 +67,7 @@ export const CHECKPOINT_VERSION = 1
  * @property {import('./run-graph.js').DynamicNode[]} [dynamic]
  * @property {import('./batch-record.js').BatchEntry[]} [batches]
  * @property {[string, number[]][]} [visited]
- * @property {[string, [number, number, 1?][]][]} [asks]
+ * @property {[string, AskRecord[]][]} [asks]
  * @property {import('./outcome.js').ErrorRecord[]} [errors]
  * @property {1} [fallback]
  * @property {[string, number][]} [waiting]

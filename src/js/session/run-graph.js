@@ -16,6 +16,7 @@ import { BatchRecord } from './batch-record.js'
  * @typedef {object} BlueprintShape
  * @property {Set<string>} conditional nodes with a condition on an incoming edge
  * @property {Set<string>} contested nodes that several others may ask for, or that take the place of others
+ * @property {Map<string, Set<string>>} sources whose results may lead to a node: its predecessors, and what takes the place of one that has failed
  * @property {Map<string, string[]>} successors
  * @property {(nodeId: string) => Set<string>} ancestors nodes from which results may lead to this one, itself included
  */
@@ -38,6 +39,7 @@ export function shapeOf({ nodes, edges }) {
 	return {
 		conditional: new Set(edges.filter((edge) => edge.condition).map((edge) => edge.target)),
 		contested,
+		sources,
 		successors: new Map(Array.from(successors, ([source, targets]) => [source, [...targets]])),
 		ancestors: ancestorsIn(nodes, sources),
 	}
@@ -157,6 +159,11 @@ export class RunGraph extends GraphTraverser {
 	/** Whether a result of `from` may still lead to this node. @param {string} from @param {string} nodeId */
 	leadsTo(from, nodeId) {
 		return this.dynamic.has(from) || this.workers.has(from) || this.#shape.ancestors(nodeId).has(from)
+	}
+
+	/** Whether a result of `from` may write this node's input. @param {string} from @param {string} nodeId */
+	feeds(from, nodeId) {
+		return (this.#shape.sources.get(nodeId)?.has(from) || this.predecessorsOf(nodeId)?.has(from)) ?? false
 	}
 
 	/** @param {string} nodeId */

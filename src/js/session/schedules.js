@@ -6,7 +6,8 @@
  * - An `any` join runs once for each wave in which it is asked for.
  * - An `all` node runs when somebody has asked for it at a moment at which all its predecessors were completed. A slow
  *   predecessor of an early wave may come after the one that asked; a fast one of a late wave does not count before its
- *   time.
+ *   time. Nor does it start before what else feeds it and belongs to that wave or an earlier one: the fallback of a predecessor that
+ *   has failed, say, since Flowcraft counts that predecessor as completed.
  * - Once a node has succeeded nobody asks for it again. One that has failed runs once more for each further moment at which it
  *   was ready, be it an earlier one of which a slow visit tells late.
  *
@@ -19,7 +20,18 @@ import { unlessEmpty } from './checkpoint.js'
 /** @typedef {import('./run-session.js').RunSession} RunSession */
 /** @typedef {import('./visit.js').Visit} Visit */
 /** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint */
-/** Somebody asked for an `all` node; `surely`: while a visit of its own wave ran, so that even its success changes nothing. @typedef {{ wave: number, order: number, surely: boolean }} Ask */
+/**
+ * Somebody asked for an `all` node.
+ * @typedef {object} Ask
+ * @property {number} wave
+ * @property {number} order
+ * @property {boolean} surely a visit of its own wave ran then, so that even its success changes nothing
+ * @property {boolean} ready all its predecessors were completed, whatever a loop has reset since
+ */
+
+/** Flags of an ask in the checkpoint. */
+const SURELY = 1
+const READY = 2
 
 export class EagerSchedule {
 	name = undefined
@@ -126,12 +138,12 @@ export class EagerSchedule {
 				continue
 			}
 			// A dynamic node: its emitter has made it ready, whatever ran under that id before.
-			if (!asked.includes(nodeId)) this.#asks.set(nodeId, [{ ...now, surely: true }])
+			if (!asked.includes(nodeId)) this.#asks.set(nodeId, [{ ...now, surely: true, ready: false }])
 			await this.#decide(nodeId)
 		}
 		if (this.#asks.size === 0) return
 		for (const nodeId of this.#asks.keys()) {
-			const concerned = nodeId === from || graph.predecessorsOf(nodeId)?.has(from) || asked.includes(nodeId)
+			const concerned = nodeId === from || graph.feeds(from, nodeId) || asked.includes(nodeId)
 			if (concerned || graph.isAnyJoin(nodeId)) await this.#decide(nodeId)
 		}
 	}
@@ -148,7 +160,7 @@ export class EagerSchedule {
 		if (this.#session.graph.isCompletedAt(nodeId, now)) return
 		// Two may ask for the same visit.
 		if (running?.wave === now.wave + 1 || this.#visited.get(nodeId)?.has(now.wave + 1)) return
-		const ask = { ...now, surely: running !== undefined && running.wave === now.wave }
+		const ask = { ...now, surely: running !== undefined && running.wave === now.wave, ready: false }
 		const asks = this.#asks.get(nodeId)
 		if (!asks) {
 			this.#asks.set(nodeId, [ask])
@@ -156,8 +168,10 @@ export class EagerSchedule {
 		}
 		// Of one wave the last decides: whatever is ready at an earlier moment is ready then.
 		const same = asks.findIndex(({ wave }) => wave === now.wave)
-		if (same >= 0) asks[same] = { ...ask, surely: ask.surely || asks[same].surely }
-		else asks.push(ask)
+		if (same >= 0) {
+			const { surely, ready } = asks[same]
+			asks[same] = { ...ask, surely: ask.surely || surely, ready }
+		} else asks.push(ask)
 		asks.sort((a, b) => a.wave - b.wave)
 	}
 
@@ -169,15 +183,23 @@ export class EagerSchedule {
 		if (graph.isAnyJoin(nodeId)) return this.#decideAny(nodeId, asks)
 		const visited = this.#visited.get(nodeId)
 		const done = graph.completed.has(nodeId)
-		let left = asks.filter(({ wave, surely }) => surely || !(done || visited?.has(wave + 1)))
-		const at = left.findIndex((ask) => graph.isReadyAt(nodeId, ask))
-		if (at >= 0) {
+		const left = asks.filter(({ wave, surely, ready }) => surely || ready || !(done || visited?.has(wave + 1)))
+		const at = left.findIndex((ask) => ask.ready || graph.isReadyAt(nodeId, ask))
+		if (at >= 0 && this.#isStillFed(nodeId, left[at].wave)) left[at].ready = true
+		else if (at >= 0) {
 			// An earlier one stays: a slow visit of before may yet tell that the node was ready then.
 			const [{ wave }] = left.splice(at, 1)
 			if (await this.#session.mayStart(nodeId)) this.admit(nodeId, wave + 1)
 		}
 		if (left.length > 0) this.#asks.set(nodeId, left)
 		else this.#asks.delete(nodeId)
+	}
+
+	/** Whether anything may still write the input of a visit for which somebody has asked in this wave. @param {string} nodeId @param {number} wave */
+	#isStillFed(nodeId, wave) {
+		const { graph, visits } = this.#session
+		for (const other of visits.values()) if (other.wave <= wave && graph.feeds(other.nodeId, nodeId)) return true
+		return false
 	}
 
 	/**
@@ -239,14 +261,15 @@ export class EagerSchedule {
 	}
 }
 
-/** @param {Ask} ask @returns {[number, number, 1?]} */
-function askRecord({ wave, order, surely }) {
-	return surely ? [wave, order, 1] : [wave, order]
+/** @param {Ask} ask @returns {import('./checkpoint.js').AskRecord} */
+function askRecord({ wave, order, surely, ready }) {
+	const flags = (surely ? SURELY : 0) | (ready ? READY : 0)
+	return flags > 0 ? [wave, order, flags] : [wave, order]
 }
 
-/** @param {[number, number, 1?]} record @returns {Ask} */
-function reviveAsk([wave, order, surely]) {
-	return { wave, order, surely: surely === 1 }
+/** @param {import('./checkpoint.js').AskRecord} record @returns {Ask} */
+function reviveAsk([wave, order, flags = 0]) {
+	return { wave, order, surely: (flags & SURELY) !== 0, ready: (flags & READY) !== 0 }
 }
 
 export class WaveSchedule {
