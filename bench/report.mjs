@@ -16,7 +16,9 @@ import { LIMIT, OURS, THEIRS, WORKLOADS } from './workloads.mjs'
  * @property {number} cqlPerJob requests of the worker's connections, as Cassandra counts them
  * @property {number} coordinationPerJob commands that Redis counts
  * @property {number} producesPerJob messages on the topic, start messages left out
+ * @property {{ jobsPerSecond: number, cpuMsPerJob: number }} first of as many runs before those, the first ones of the worker
  * @property {number} idleMb resident memory before the first job
+ * @property {number} [plainIdleMb] the same from plain settings, without the packages of the three clients
  * @property {number} rssMb resident memory at the end
  * @property {number} toFirstJobMs from before the clients are made to the end of the first node body
  * @property {number[]} [gaps] ms from the end of a node body to the beginning of the next one; runs one at a time
@@ -48,7 +50,7 @@ export function spread(numbers) {
 	return numbers.length === 1 ? least : `${median(numbers).toFixed(digits)} (${least}-${most})`
 }
 
-/** @param {Row[]} rows @param {Exclude<keyof Row, 'gaps' | 'threadUsPerJob'>} key */
+/** @param {Row[]} rows @param {Exclude<keyof Row, 'gaps' | 'threadUsPerJob' | 'first'>} key */
 const of = (rows, key) => spread(rows.map((row) => row[key]))
 
 /** Round by round, since the machine's speed drifts. @param {Record<string, Row[]>} rows @param {'jobsPerSecond' | 'cpuMsPerJob'} key */
@@ -56,6 +58,10 @@ export function ratios(rows, key) {
 	const pairs = rows[OURS].map((row, at) => [row[key], rows[THEIRS][at][key]])
 	return pairs.map(([ours, theirs]) => (key === 'jobsPerSecond' ? ours / theirs : theirs / ours))
 }
+
+/** The first runs of each worker. @param {Record<string, Row[]>} rows */
+const firstOf = (rows) =>
+	Object.fromEntries(packages(rows).map(([name, list]) => [name, list.map((row) => ({ ...row, ...row.first }))]))
 
 /** The rows of the packages. @param {Record<string, Row[]>} rows */
 const packages = (rows) => Object.entries(rows).filter(([name]) => name !== LIMIT)
@@ -151,6 +157,17 @@ export function document({ machine: where, at, rounds, results }, goals) {
 		spread(ratios(rows, 'jobsPerSecond')),
 		spread(ratios(rows, 'cpuMsPerJob')),
 	])
+	const firstRows = Object.entries(results).map(([workload, rows]) => {
+		const first = firstOf(rows)
+		return [
+			WORKLOADS[workload].title,
+			of(first[OURS], 'jobsPerSecond'),
+			of(first[THEIRS], 'jobsPerSecond'),
+			spread(ratios(first, 'jobsPerSecond')),
+			of(first[OURS], 'cpuMsPerJob'),
+			of(first[THEIRS], 'cpuMsPerJob'),
+		]
+	})
 	const limits = Object.entries(results).flatMap(([workload, rows]) =>
 		rows[LIMIT]
 			? [
@@ -169,7 +186,8 @@ export function document({ machine: where, at, rounds, results }, goals) {
 	const all = Object.values(results)
 	const single = [OURS, THEIRS].map((name) => {
 		const rows = all.flatMap((some) => some[name])
-		return [names[name], of(rows, 'toFirstJobMs'), of(rows, 'idleMb')]
+		const plain = rows.filter((row) => row.plainIdleMb !== undefined)
+		return [names[name], of(rows, 'toFirstJobMs'), of(rows, 'idleMb'), plain.length > 0 ? of(plain, 'plainIdleMb') : '']
 	})
 	const latency = all.flatMap((rows) => gapLines(rows, '- '))
 	return `# Benchmarks
@@ -178,7 +196,8 @@ Written by \`npm run bench -- --write\`; the raw figures are in [benchmarks.json
 
 ${where}; ${at}. One worker of each package in a process of its own, in turn, on the same Kafka, Cassandra and Redis on the same
 machine, each round with a fresh topic of 4 partitions and a fresh keyspace with the documented tables. A round counts only when every
-run has the right result. The servers have worked before, for this package. Medians of ${rounds} rounds (least-most). Absolute figures are those of this machine, with the three servers and the
+run has the right result. The servers have worked before, for this package; each worker has done as many runs before those that are timed, and these
+first ones stand apart below. Medians of ${rounds} rounds (least-most). Absolute figures are those of this machine, with the three servers and the
 client on it; the ratios say more.
 
 ## The goals
@@ -200,6 +219,12 @@ preparing statements is in it.
 
 ${table(['workload', 'jobs/s, times as many', 'CPU per job, times as little'], ratioRows)}
 
+## A worker's first runs
+
+${table(['workload', 'jobs/s, this package', 'jobs/s, 1.4.4', 'times as many', 'CPU ms per job, this package', 'CPU ms per job, 1.4.4'], firstRows)}
+
+As many runs as above, right after the start: V8 compiles the hot code of a worker meanwhile.
+
 ## Share of the possible
 
 ${limits.length > 0 ? table(['workload', 'jobs/s of a loop that does only the writes', 'its CPU ms per job', 'our share'], limits) : 'Not measured.'}
@@ -215,10 +240,9 @@ Microseconds of processor per job, medians, of this machine's ${cpus().length} p
 nodes; *V8's helpers* collect garbage and compile; *engine*: the native side with its clients of Cassandra and Redis. 1.4.4 does one job at a time and
 waits for one answer after the other, so that faster servers make its jobs faster; this package keeps the machine busy, and more jobs take more
 processors, whatever the servers' delay. So the ratio of jobs per second (F1, F2) sets what the machine can do against the sum of 1.4.4's delays, and the share
-of the loop (F1), which runs no JavaScript, is bounded by what Flowcraft and the session take. A round contains the compiling of a worker's first seconds: in rounds of twice as many runs V8's helpers took
-about 50 us per job of the chain. What makes one step in a hundred late (F7, p99) is not known: 1.4.4 has it, too.
+of the loop (F1), which runs no JavaScript, is bounded by what Flowcraft and the session take.
 
-Both workers hold the three client objects here, ours its native clients beside them; a worker from plain settings (F10) has the latter only.
+Workers hold the three client objects, ours its native clients beside them; one from plain settings (F10) has the latter only.
 
 ## Latency
 
@@ -226,6 +250,6 @@ ${latency.join('\n') || 'Not measured.'}
 
 ## Start and memory
 
-${table(['package', 'ms from making the clients to the end of the first node', 'MB of a worker that waits'], single)}
+${table(['package', 'ms from making the clients to the end of the first node', 'MB of a worker that waits, with the three client objects', 'MB from plain settings'], single)}
 `
 }

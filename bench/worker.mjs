@@ -3,13 +3,10 @@
  * `ready` when it consumes, and answers each line on standard input with what it has used and seen since the line before.
  */
 import { createInterface } from 'node:readline'
-import cassandra from 'cassandra-driver'
-import Redis from 'ioredis'
-import { Kafka, logLevel } from 'kafkajs'
 import { threadTimes } from './cpu.mjs'
 import { OURS, registryOf } from './workloads.mjs'
 
-const { packageName, blueprint, topic, keyspace, applicationName } = JSON.parse(process.argv[2])
+const { packageName, blueprint, topic, keyspace, applicationName, plain = false } = JSON.parse(process.argv[2])
 const { KafkaAdapter, RedisCoordinationStore } = await import(packageName)
 const silent = { debug() {}, info() {}, warn() {}, error: console.error }
 
@@ -28,19 +25,16 @@ const registry = registryOf({
 })
 
 const began = performance.now()
-const kafka = new Kafka({ brokers: process.env.KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING })
-const cassandraClient = new cassandra.Client({
+const brokers = process.env.KAFKA_BROKERS.split(',')
+const cassandraSettings = {
 	contactPoints: process.env.CASSANDRA_CONTACT_POINTS.split(','),
 	localDataCenter: process.env.CASSANDRA_DATACENTER ?? 'datacenter1',
 	keyspace,
 	applicationName,
-})
-await cassandraClient.connect()
-const redis = new Redis(process.env.REDIS_URL)
+}
+const { clients, close } = await (plain ? plainSettings() : openClients())
 const adapter = new KafkaAdapter({
-	kafka,
-	cassandraClient,
-	coordinationStore: new RedisCoordinationStore(redis),
+	...clients,
 	topicName: topic,
 	groupId: topic,
 	keyspace,
@@ -49,9 +43,9 @@ const adapter = new KafkaAdapter({
 	runtimeOptions: { blueprints: { [blueprint.id]: blueprint }, registry, logger: silent },
 })
 // The JavaScript package gives no sign that it consumes but its consumer's event.
-const joined = new Promise((resolve) => adapter.consumer.on('consumer.group_join', resolve))
+const joined = packageName === OURS || new Promise((resolve) => adapter.consumer.on('consumer.group_join', resolve))
 await adapter.start()
-if (packageName !== OURS) await joined
+await joined
 console.log('ready')
 
 for await (const _ of createInterface({ input: process.stdin })) {
@@ -62,5 +56,32 @@ for await (const _ of createInterface({ input: process.stdin })) {
 	ended = NaN
 }
 await adapter.stop()
-await cassandraClient.shutdown()
-await redis.quit()
+await close()
+
+/** As the documentation of 1.4.4 has it. */
+async function openClients() {
+	const [{ default: cassandra }, { default: Redis }, { Kafka, logLevel }] = await Promise.all([
+		import('cassandra-driver'),
+		import('ioredis'),
+		import('kafkajs'),
+	])
+	const cassandraClient = new cassandra.Client(cassandraSettings)
+	await cassandraClient.connect()
+	const redis = new Redis(process.env.REDIS_URL)
+	const kafka = new Kafka({ brokers, logLevel: logLevel.NOTHING })
+	return {
+		clients: { kafka, cassandraClient, coordinationStore: new RedisCoordinationStore(redis) },
+		close: () => Promise.all([cassandraClient.shutdown(), redis.quit()]),
+	}
+}
+
+/** Without the packages of those clients: what this package alone needs. */
+async function plainSettings() {
+	const { contactPoints, localDataCenter } = cassandraSettings
+	const clients = {
+		brokers,
+		cassandraClient: { contactPoints, localDataCenter },
+		coordinationStore: process.env.REDIS_URL,
+	}
+	return { clients, close: async () => {} }
+}

@@ -2,7 +2,7 @@
  * `CassandraContext`: the state of one run, a JSON object in one row, or a row per key (entry-keys.js), as the table has it.
  * docs/checkpoint.md says what else lies there.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncScope } from './async-scope.js'
 import { Code, KafkaAdapterError, unwrap } from './errors.js'
 import { isObject } from './clients/genuine.js'
 import { liveRun } from './stores/live-runs.js'
@@ -26,18 +26,19 @@ export const RESERVED_KEY = '_flowcraft'
  *   Promise<{ first(): { get(column: string): unknown } | null | undefined }>} execute
  */
 
-const engineAccess = new AsyncLocalStorage()
+/** @type {AsyncScope<true>} */
+const engineAccess = new AsyncScope()
 
 /**
  * Runs `work` as the engine: contexts show and accept the reserved key in it, also behind wrappers of the user.
  *
  * @template T
  * @param {() => T} work
- * @returns {T}
+ * @returns {Promise<Awaited<T>>}
  */
 export const asEngine = (work) => engineAccess.run(true, work)
 
-const isEngine = () => engineAccess.getStore() === true
+const isEngine = () => engineAccess.value === true
 
 /**
  * What was found under the reserved key when a context was last read; a write puts it back.

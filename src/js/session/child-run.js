@@ -2,8 +2,8 @@
  * The child of one visit of a subflow. Flowcraft's `SubflowNode` runs it, by the orchestrator of the runtime that it is given:
  * that is this one, which goes on with a child that awaits, or begins one, and notes what it leaves when it pauses.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { SubflowNode, executeBatch, processResults } from 'flowcraft'
+import { AsyncScope } from '../async-scope.js'
 import { waitsForWebhook } from '../webhooks/webhook-nodes.js'
 import { unlessEmpty } from './checkpoint.js'
 import { ChildGraph, ChildState, awaits, contextOf, stateRecord } from './child-graph.js'
@@ -16,11 +16,11 @@ import { succeeded } from './settled-results.js'
 /** A child that awaits: its context as text, what is kept besides, and the answers with which it goes on. @typedef {{ text: string, record: ChildRecord, answers: ChildAnswer[] }} PausedChild */
 /** @typedef {{ runId: string, path: string[], nodes: import('flowcraft').NodeDefinition[] }} ChildPlace */
 
-/** @type {AsyncLocalStorage<ChildPlace>} */
-const places = new AsyncLocalStorage()
+/** @type {AsyncScope<ChildPlace>} */
+const places = new AsyncScope()
 
 /** In which child the node runs that calls this. @returns {ChildPlace | undefined} */
-export const childPlace = () => places.getStore()
+export const childPlace = () => places.value
 
 /** Whether a node is a subflow, whose child goes on before the node itself does. @param {any} implementation */
 export const isSubflow = (implementation) =>
@@ -124,12 +124,13 @@ export class ChildRun {
 		const implementation = nodeRegistry.get(nodeDef?.uses)
 		const inner = isSubflow(implementation) ? this.#childOf(nodeId) : undefined
 		const executor = runtime.getExecutorForNode(nodeId, changed(execution, { runtime: inner?.runtime ?? runtime }))
+		if (!webhooks) return executor
 		const place = { runId: executionId, path: this.#path, nodes: blueprint.nodes }
 		return {
 			execute: (input) =>
 				places.run(place, async () => {
 					const result = await executor.execute(input)
-					if (webhooks && result.status === 'success' && waitsForWebhook(implementation, nodeDef, blueprint))
+					if (result.status === 'success' && waitsForWebhook(implementation, nodeDef, blueprint))
 						await state.markAsAwaiting(nodeId)
 					return result
 				}),

@@ -10,7 +10,7 @@
  *   its changes are fulfilled as soon as they are in the context.
  * - Values pass as JSON text, as they do through the store: nobody gets an object that nodes hold.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncScope } from '../async-scope.js'
 import { Code, KafkaAdapterError } from '../errors.js'
 
 /**
@@ -19,8 +19,8 @@ import { Code, KafkaAdapterError } from '../errors.js'
  * @typedef {{ resolve: (isTaken: boolean) => void, reject: (error: Error) => void }} Change
  */
 
-/** @type {AsyncLocalStorage<{ run: LiveRun, isOver: boolean }>} */
-const stays = new AsyncLocalStorage()
+/** @type {AsyncScope<{ run: LiveRun, isOver: boolean }>} */
+const stays = new AsyncScope()
 
 export class LiveRun {
 	#runId
@@ -98,7 +98,7 @@ export class LiveRun {
 			await /** @type {Promise<void>} */ (new Promise((resolve) => this.#late.push(resolve)))
 		}
 		for (const { key, text } of changes) this.#context.putText(key, text)
-		const stay = stays.getStore()
+		const stay = stays.value
 		if (stay?.run === this && !stay.isOver) return true
 		return new Promise((resolve, reject) => {
 			this.#untaken.push({ resolve, reject })
