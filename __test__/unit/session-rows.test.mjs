@@ -458,6 +458,26 @@ row('31: an all join does not wait for a fallback of a later wave', {
 	edges: [e('a>j'), e('b>j'), e('fb>j')],
 })
 
+row('10: an all join behind an any join of two waves runs once, whichever wave comes first', {
+	nodes: [
+		n('a'),
+		n('late', 'slow', { params: { turns: 20, output: 'none' } }),
+		n('s'),
+		n('t'),
+		n('u'),
+		n('any', 'slow', { params: { turns: 30, output: 'any' }, config: { joinStrategy: 'any' } }),
+		n('j', 'counts'),
+	],
+	edges: [e('late>any'), e('s>t'), e('t>u'), e('u>any'), e('a>j'), e('any>j')],
+	registry: {
+		counts: async ({ context }) => {
+			const runs = ((await context.get('runs')) ?? 0) + 1
+			await context.set('runs', runs)
+			return { output: runs }
+		},
+	},
+})
+
 row('30a: a fallback that is also downstream of its primary', {
 	nodes: [n('a', 'value', { config: { fallback: 'f' } }), n('f', 'slow'), n('b', 'input')],
 	edges: [e('a>f'), e('f>b')],

@@ -65,6 +65,30 @@ test('a join behind a wait does not run before the wait is over', async () => {
 	assert.deepEqual(data.payload.context.j, { got: 'now' })
 })
 
+for (const schedule of ['eager', 'wave']) {
+	test(`row 48: an all join waits for a fallback that awaits (${schedule})`, async () => {
+		const blueprint = {
+			id: 'bp',
+			nodes: [
+				node('a', 'fails', { config: { fallback: 'fa' } }),
+				node('b', 'fails', { config: { fallback: 'fb' } }),
+				node('fa'),
+				node('fb', 'wait'),
+				node('j', 'input', { inputs: { fb: 'fb' } }),
+			],
+			edges: [edge('a>j'), edge('b>j')],
+		}
+		const fails = async () => {
+			throw new Error('no')
+		}
+		const { engine, runId, first } = await awaitingRun(blueprint, { schedule, registry: { ...registry, fails } })
+		assert.equal('j' in first.data.payload.context, false)
+		const { status, data } = await resumed(engine, runId, [{ output: 'B' }])
+		assert.equal(status, 'completed')
+		assert.deepEqual(data.payload.context.j, { got: { fb: 'B' } })
+	})
+}
+
 test('a resume comes after everything that has run: a join behind it gets its output', async () => {
 	const blueprint = {
 		id: 'bp',

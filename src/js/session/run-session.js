@@ -623,6 +623,11 @@ export class RunSession {
 		return this.#waits.has(nodeId)
 	}
 
+	/** A node whose result is being processed awaits from now on. @param {string} nodeId that awaits */
+	waveOfWait(nodeId) {
+		return this.#waits.waveOf(nodeId) ?? this.graph.now.wave
+	}
+
 	/** @param {string} nodeId @param {number} wave */
 	async #beginWait(nodeId, wave) {
 		const early = this.#waits.begin(nodeId, wave, ...this.#waitOf(nodeId))

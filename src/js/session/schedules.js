@@ -183,7 +183,7 @@ export class EagerSchedule {
 		if (graph.isAnyJoin(nodeId)) return this.#decideAny(nodeId, asks)
 		const visited = this.#visited.get(nodeId)
 		const done = graph.completed.has(nodeId)
-		const left = asks.filter(({ wave, surely, ready }) => surely || ready || !(done || visited?.has(wave + 1)))
+		const left = asks.filter(({ wave, surely }) => surely || !(done || visited?.has(wave + 1)))
 		const at = left.findIndex((ask) => ask.ready || graph.isReadyAt(nodeId, ask))
 		if (at >= 0 && this.#isStillFed(nodeId, left[at].wave)) left[at].ready = true
 		else if (at >= 0) {
@@ -195,11 +195,19 @@ export class EagerSchedule {
 		else this.#asks.delete(nodeId)
 	}
 
-	/** Whether anything may still write the input of a visit for which somebody has asked in this wave. @param {string} nodeId @param {number} wave */
+	/**
+	 * Whether anything may still write the input of a visit for which somebody has asked in this wave: what is in flight, awaits, or goes
+	 * on with an answer, for which it has a later wave.
+	 * @param {string} nodeId @param {number} wave
+	 */
 	#isStillFed(nodeId, wave) {
-		const { graph, visits } = this.#session
-		for (const other of visits.values()) if (other.wave <= wave && graph.feeds(other.nodeId, nodeId)) return true
-		return false
+		const { graph, visits, state } = this.#session
+		for (const { nodeId: other, wave: since, answer } of visits.values())
+			if ((answer || since <= wave) && graph.feeds(other, nodeId)) return true
+		if (!state.isAwaiting()) return false
+		return state
+			.getAwaitingNodeIds()
+			.some((other) => graph.feeds(other, nodeId) && this.#session.waveOfWait(other) <= wave)
 	}
 
 	/**
