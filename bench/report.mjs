@@ -242,6 +242,10 @@ waits for one answer after the other, so that faster servers make its jobs faste
 processors, whatever the servers' delay. So the ratio of jobs per second (F1, F2) sets what the machine can do against the sum of 1.4.4's delays, and the share
 of the loop (F1), which runs no JavaScript, is bounded by what Flowcraft and the session take.
 
+Processors that are not busy wait in step: runs that were written together go on together, so that the JavaScript thread computes up to 256 steps, and then Cassandra
+writes them. Tried and left: handing over every 16, 32 or 64 steps of a turn fills the gap, and each step costs as much more (62 -> 68 to 80 us on the JavaScript thread); one
+thread for the engine instead of two (fewer jobs/s); a linger of 5 ms (fewer requests for Kafka, no more jobs/s once its code is compiled, too).
+
 Workers hold the three client objects, ours its native clients beside them; one from plain settings (F10) has the latter only.
 
 ## Latency
