@@ -119,8 +119,12 @@ async function makeIndexed(services) {
 	const worker = await startWorker({ packageName: OURS, blueprint: HANGING, keyspace: name, topic: name })
 	await sendStarts(services, name, ids, HANGING)
 	const limit = Date.now() + LIMIT_MS
-	const running = async () => (await services.client.execute(`SELECT run_id FROM ${name}.statuses`)).rows.length
-	while ((await running()) < STALLED) {
+	// The index has a run that is open for a second.
+	const indexed = async () => {
+		const { rows } = await services.client.execute(`SELECT run_id FROM ${name}.statuses_running`)
+		return new Set(rows.map((row) => row.run_id))
+	}
+	for (let there = await indexed(); !ids.every((id) => there.has(id)); there = await indexed()) {
 		if (Date.now() > limit) throw new Error('the runs that are to be left behind did not begin')
 		await sleep(POLL_MS)
 	}

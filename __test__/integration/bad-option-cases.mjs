@@ -86,7 +86,7 @@ export const SETTINGS = [
 	kafka({ sasl: 'plain' }, 'sasl: a string is not an object. Give { mechanism, username, password }'),
 	kafka({ sessionTimeoutMs: -1 }, `sessionTimeoutMs: -1 ${HOUR}. The default is 10000`),
 	kafka({ sessionTimeoutMs: '9 s' }, `sessionTimeoutMs: a string ${HOUR}. The default is 10000`),
-	kafka({ heartbeatIntervalMs: 0.5 }, `heartbeatIntervalMs: 0.5 ${HOUR}. The default is 3000`),
+	kafka({ heartbeatIntervalMs: 0.5 }, `heartbeatIntervalMs: 0.5 ${HOUR}. The default is 1000`),
 	kafka(
 		{ sessionTimeoutMs: 6000, heartbeatIntervalMs: 6000 },
 		'heartbeatIntervalMs: heartbeats every 6000 ms are not within a session timeout of 6000 ms. Let heartbeatIntervalMs be about a third of sessionTimeoutMs',

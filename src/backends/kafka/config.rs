@@ -139,8 +139,10 @@ fn session_timeout() -> u32 {
     10_000
 }
 
+/// A member learns of a rebalance with its next heartbeat, so that this bounds for how long the runs of a moved partition stand still
+/// (docs/decisions.md, 64).
 fn heartbeat_interval() -> u32 {
-    3_000
+    1_000
 }
 
 fn linger() -> f64 {
@@ -370,7 +372,7 @@ mod tests {
             ("sasl.password", "pw"),
             ("enable.ssl.certificate.verification", "true"),
             ("session.timeout.ms", "6000"),
-            ("heartbeat.interval.ms", "3000"),
+            ("heartbeat.interval.ms", "1000"),
             ("check.crcs", "true"),
         ] {
             assert_eq!(config.get(name), Some(value), "{name}");

@@ -224,7 +224,7 @@ const LONGEST_SESSION_MS = 3_600_000
 const LONGEST_LINGER_MS = 900_000
 /** The engine's own (src/backends/kafka/config.rs). */
 const SESSION_TIMEOUT_MS = 10_000
-const HEARTBEAT_MS = 3_000
+const HEARTBEAT_MS = 1_000
 
 /** @satisfies {import('./fields.js').Fields} */
 const FIELDS = {
