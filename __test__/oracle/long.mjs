@@ -29,7 +29,8 @@ const unknown = modes.find((mode) => !Object.hasOwn(MODES, mode))
 if (unknown) throw new Error(`no mode "${unknown}"; there are ${Object.keys(MODES).join(', ')}`)
 const firstSeed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31))
 
-process.exitCode = values.path === undefined ? await search() : await replay(values.path)
+// Workers that have died in it hold the process: nothing answers them any more.
+process.exit(values.path === undefined ? await search() : await replay(values.path))
 
 async function search() {
 	const enough = Number(values.blueprints ?? Infinity)
