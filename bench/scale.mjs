@@ -21,6 +21,8 @@ const NODE_MS = 50
 const NODES = 10
 const NODES_AT_ONCE = 16
 const CHUNK = 1_000
+/** Rounds that are not counted: servers whose virtual machine has compiled nothing yet take the processors that workers need. */
+const WARM_UP_ROUNDS = 3
 /** Before a measurement begins. */
 const SETTLE_MS = 3_000
 /** Runs that begin per second while workers come and go: each is in work for half a second. */
@@ -45,6 +47,7 @@ const kafka = JSON.parse(values.kafka)
 try {
 	const figures = { nodeMs: NODE_MS, nodesAtOnce: NODES_AT_ONCE, partitions: PARTITIONS, scale: [], moves: undefined }
 	const parts = values.parts.split(',')
+	for (let round = 0; parts.includes('scale') && round < WARM_UP_ROUNDS; round++) await throughput(WORKERS.at(-1) ?? 1)
 	if (parts.includes('scale')) for (const workers of WORKERS) figures.scale.push(await throughput(workers))
 	if (parts.includes('moves')) figures.moves = await moves()
 	console.log(JSON.stringify(figures, null, 2))

@@ -53,6 +53,28 @@ async function goesOn(worker, commands) {
 	await worker.settle()
 }
 
+test('row 53: a subflow for which a later wave asks while its child awaits goes on with the answer, and does not begin again beside it', async () => {
+	const child = { id: 'child', nodes: [node('w', 'wait')], edges: [] }
+	const blueprint = {
+		id: 'bp',
+		nodes: [
+			node('a'),
+			node('x'),
+			node('y'),
+			node('z', 'slow'),
+			node('any', 'input', { config: { joinStrategy: 'any' } }),
+			sub('s', 'child', { params: { outputs: { answered: 'w' } } }),
+		],
+		edges: [edge('a>s'), edge('x>any'), edge('y>z'), edge('z>any'), edge('any>s')],
+	}
+	const { engine, runId } = await awaitingRun(blueprint, { blueprints: { child }, schedule: 'eager' })
+	assert.equal(checkpointOf(engine, runId).asks?.[0][0], 's')
+	const { status, data } = await resumed(engine, runId, [{ nodeId: 's/w', output: 'yes' }])
+	assert.equal(status, 'completed')
+	assert.equal(data.payload.context.answered, 'yes')
+	assert.equal('_subflowState.s' in data.payload.context, false)
+})
+
 for (const schedule of ['eager', 'wave']) {
 	describe(`a child that awaits (${schedule})`, () => {
 		test('row 52: its answer routes by action, also where the wait has edges with actions only', async () => {

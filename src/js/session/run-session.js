@@ -618,9 +618,9 @@ export class RunSession {
 
 	// Waits.
 
-	/** @param {string} nodeId */
+	/** Whether a node awaits, or its child goes on with an answer. @param {string} nodeId */
 	isWaiting(nodeId) {
-		return this.#waits.has(nodeId)
+		return this.#waits.has(nodeId) || this.#children.get(nodeId) !== undefined
 	}
 
 	/** A node whose result is being processed awaits from now on. @param {string} nodeId that awaits */
