@@ -205,7 +205,7 @@ client on it; the ratios say more.
 ${goals}
 
 The rest of them is measured apart: what the size of a context and the search for stalled runs cost (F6, F11) in
-[benchmarks-state.md](benchmarks-state.md), the bridge without stores (F9) by \`npm run bench:micro\`, and the memory of runs (F10) in
+[benchmarks-state.md](benchmarks-state.md), the bridge without stores (F9) in [benchmarks-limits.md](benchmarks-limits.md), and the memory of runs (F10) in
 \`__test__/e2e/memory.test.mjs\`.
 
 ## Throughput

@@ -47,8 +47,10 @@ const kafka = JSON.parse(values.kafka)
 try {
 	const figures = { nodeMs: NODE_MS, nodesAtOnce: NODES_AT_ONCE, partitions: PARTITIONS, scale: [], moves: undefined }
 	const parts = values.parts.split(',')
-	for (let round = 0; parts.includes('scale') && round < WARM_UP_ROUNDS; round++) await throughput(WORKERS.at(-1) ?? 1)
-	if (parts.includes('scale')) for (const workers of WORKERS) figures.scale.push(await throughput(workers))
+	if (parts.includes('scale')) {
+		for (let round = 0; round < WARM_UP_ROUNDS; round++) await throughput(Math.max(...WORKERS))
+		for (const workers of WORKERS) figures.scale.push(await throughput(workers))
+	}
 	if (parts.includes('moves')) figures.moves = await moves()
 	console.log(JSON.stringify(figures, null, 2))
 	if (values.write) writeSection('scale', figures)

@@ -125,7 +125,7 @@ async function makeIndexed(services) {
 		return new Set(rows.map((row) => row.run_id))
 	}
 	for (let there = await indexed(); !ids.every((id) => there.has(id)); there = await indexed()) {
-		if (Date.now() > limit) throw new Error('the runs that are to be left behind did not begin')
+		if (Date.now() > limit) throw new Error('the runs that are to be left behind are not all in the index')
 		await sleep(POLL_MS)
 	}
 	await worker.kill()

@@ -76,12 +76,12 @@ async function openClients() {
 }
 
 /** Without the packages of those clients: what this package alone needs. */
-async function plainSettings() {
+function plainSettings() {
 	const { contactPoints, localDataCenter } = cassandraSettings
 	const clients = {
 		brokers,
 		cassandraClient: { contactPoints, localDataCenter },
 		coordinationStore: process.env.REDIS_URL,
 	}
-	return { clients, close: async () => {} }
+	return { clients, close() {} }
 }

@@ -117,7 +117,7 @@ async function compareAll(some, { mode, histogram, report, random, from }) {
 		for (const { at, recipe, built, memory } of waiting) {
 			const result = await clusters.get(built.strict).run(built, memory.status)
 			const found = difference(result, memory)
-			if (found && mayRace(mode) && (await endsSoWhenSlow(built, result))) {
+			if (found && (await hasOnlyRaced(mode, built, result))) {
 				report.raced++
 				continue
 			}
@@ -139,11 +139,12 @@ const expectedIn = (
 ) => (answered ? expectedAnswered(built) : expected(built, { raceFree: profile === 'eager' || kills }))
 
 /**
- * Whether nodes may end in another order than at any of memory's speeds. A node that runs again after a death is slow; in `eager` two that
- * memory begins together begin when their own predecessors have ended. What memory compares the speeds of cannot tell all of these.
- * @param {Mode} mode
+ * Whether a difference is a race: nodes may end in another order than at any of memory's speeds. A node that runs again after a death is
+ * slow; in `eager` two that memory begins together begin when their own predecessors have ended.
+ * @param {Mode} mode @param {import('./build.mjs').Built} built @param {any} result
  */
-const mayRace = ({ schedule, kills }) => kills || schedule === 'eager'
+const hasOnlyRaced = async ({ schedule, kills }, built, result) =>
+	(kills || schedule === 'eager') && (await endsSoWhenSlow(built, result))
 
 /** @param {() => number} random @param {boolean} leases */
 function mortal(random, leases) {
@@ -175,7 +176,7 @@ export async function compareOne(name, recipe, repeat = 1) {
 			for (let run = 1; run <= repeat; run++) {
 				const result = await cluster.run(built, memory.status)
 				const found = difference(result, memory)
-				if (found && !(mayRace(mode) && (await endsSoWhenSlow(built, result)))) return found
+				if (found && !(await hasOnlyRaced(mode, built, result))) return found
 			}
 		} finally {
 			await cluster.close()
