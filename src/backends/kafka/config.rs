@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::OAuthToken;
@@ -283,6 +284,10 @@ impl KafkaSettings {
         config.set("topic.metadata.refresh.interval.ms", "5000");
         self.apply_properties(&mut config);
         config
+    }
+
+    pub(super) fn linger(&self) -> Duration {
+        Duration::try_from_secs_f64(self.linger_ms / 1000.0).unwrap_or_default()
     }
 
     /// Properties of the producer.

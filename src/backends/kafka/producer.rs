@@ -1,7 +1,7 @@
 //! The producing side: jobs and dead letters, acknowledged by all in-sync replicas.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -28,6 +28,9 @@ const ROUND: Duration = Duration::from_millis(100);
 const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 /// How long `close` waits for the thread.
 const CLOSE_LIMIT: Duration = Duration::from_secs(12);
+/// What is on its way holds up what comes after it for this long at most: a leader that does not answer is no business of the
+/// other partitions.
+const HOLD_LIMIT: Duration = ROUND;
 /// Pause between attempts to make a new producer after a fatal error.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,14 +65,21 @@ struct Lane {
     settings: Arc<KafkaSettings>,
     lifeline: Arc<Lifeline>,
     tokens: Option<Arc<dyn TokenSource>>,
+    /// How long librdkafka waits for company of a message.
+    linger: Duration,
     state: Mutex<LaneState>,
 }
 
 #[derive(Default)]
 struct LaneState {
     client: Option<Arc<Client>>,
-    /// In sending order: what did not fit into librdkafka's queue, or fell out of a broken producer.
+    /// In sending order: what waits for answers to those before it, did not fit into librdkafka's queue, or fell out of a broken
+    /// producer.
     waiting: VecDeque<Outgoing>,
+    /// Messages that librdkafka has and has not reported on.
+    on_their_way: usize,
+    /// When the first of those was handed over.
+    since: Option<Instant>,
     /// The producer met a fatal error and is to be replaced.
     broken: bool,
     closing: bool,
@@ -102,11 +112,16 @@ impl ProducerContext for Deliveries {
             Ok(message) => flight.finish(Ok((message.partition(), message.offset()))),
             Err((error, message)) => self.0.undelivered(error, message, flight),
         }
+        self.0.reported();
     }
 }
 
 impl Lane {
-    /// Sends, or keeps for later where there is no room or no producer right now.
+    fn new(settings: Arc<KafkaSettings>, lifeline: Arc<Lifeline>, tokens: Option<Arc<dyn TokenSource>>) -> Self {
+        Self { linger: settings.linger(), settings, lifeline, tokens, state: Mutex::default() }
+    }
+
+    /// Sends, or keeps for later.
     fn submit(&self, message: Outgoing) {
         let mut state = lock(&self.state);
         if state.closing {
@@ -114,19 +129,18 @@ impl Lane {
             message.done.finish(Err(FlowError::NotRunning { state: "closed".into(), action: "sending".into() }));
             return;
         }
-        if state.broken || !state.waiting.is_empty() {
-            state.waiting.push_back(message);
-            return;
+        state.waiting.push_back(message);
+        if !state.holds(self.linger) {
+            hand_over(state);
         }
-        let Some(client) = state.client.clone() else { return state.waiting.push_back(message) };
-        // Under the lock, so that the sending order is the order of the calls; it never blocks.
-        let Err((error, message)) = offer(&client, message) else { return };
-        state.broken |= is_fatal(error);
-        if error == Code::QueueFull || state.broken {
-            state.waiting.push_back(message);
-        } else {
-            drop(state);
-            message.done.finish(Err(failed(&message.topic, error)));
+    }
+
+    /// A message is delivered, or not: what waited for the last of those on their way goes together.
+    fn reported(&self) {
+        let mut state = lock(&self.state);
+        state.on_their_way = state.on_their_way.saturating_sub(1);
+        if state.on_their_way == 0 {
+            hand_over(state);
         }
     }
 
@@ -150,24 +164,42 @@ impl Lane {
 
     /// Sends what waited, as far as there is room. The thread's own.
     fn drain(&self) {
-        let mut refused = Vec::new();
-        let mut state = lock(&self.state);
-        while let (Some(client), false) = (state.client.clone(), state.broken) {
-            let Some(message) = state.waiting.pop_front() else { break };
-            match offer(&client, message) {
-                Ok(()) => {}
-                Err((error, message)) if error == Code::QueueFull || is_fatal(error) => {
-                    state.broken |= is_fatal(error);
-                    state.waiting.push_front(message);
-                    break;
-                }
-                Err(failure) => refused.push(failure),
+        hand_over(lock(&self.state));
+    }
+}
+
+impl LaneState {
+    /// Whether a message waits for answers. While messages of a partition are on their way, the idempotent producer of librdkafka
+    /// sends no more of it, and its thread asks again and again whether it may (`rd_kafka_toppar_producer_serve`, 2.12): it takes a
+    /// whole processor. So it gets no more than it can send. What still lingers takes others along.
+    fn holds(&self, linger: Duration) -> bool {
+        let age = self.since.filter(|_| self.on_their_way > 0).map(|since| since.elapsed());
+        age.is_some_and(|age| age >= linger && age < HOLD_LIMIT)
+    }
+}
+
+/// Gives librdkafka what waits, as far as there is room: in the order of the calls, because it happens under the lock. It never
+/// blocks.
+fn hand_over(mut state: MutexGuard<'_, LaneState>) {
+    let mut refused = Vec::new();
+    while let (Some(client), false) = (state.client.clone(), state.broken) {
+        let Some(message) = state.waiting.pop_front() else { break };
+        if state.on_their_way == 0 {
+            state.since = Some(Instant::now());
+        }
+        match offer(&client, message) {
+            Ok(()) => state.on_their_way += 1,
+            Err((error, message)) if error == Code::QueueFull || is_fatal(error) => {
+                state.broken |= is_fatal(error);
+                state.waiting.push_front(message);
+                break;
             }
+            Err(failure) => refused.push(failure),
         }
-        drop(state);
-        for (error, message) in refused {
-            message.done.finish(Err(failed(&message.topic, error)));
-        }
+    }
+    drop(state);
+    for (error, message) in refused {
+        message.done.finish(Err(failed(&message.topic, error)));
     }
 }
 
@@ -207,7 +239,8 @@ pub struct KafkaSink {
 
 impl KafkaSink {
     pub(super) fn new(settings: Arc<KafkaSettings>, topics: Arc<KafkaTopics>, tokens: Option<Arc<dyn TokenSource>>) -> Result<Self, FlowError> {
-        let lane = Arc::new(Lane { lifeline: Lifeline::new(&settings, &topics), settings, tokens, state: Mutex::default() });
+        let lifeline = Lifeline::new(&settings, &topics);
+        let lane = Arc::new(Lane::new(settings, lifeline, tokens));
         let client = build(&lane).map_err(|error| errors::refused_setting(&error))?;
         lock(&lane.state).client = Some(client);
         let (end, ended) = watch::channel(false);
@@ -265,6 +298,7 @@ fn replace(lane: &Arc<Lane>, broken: Arc<Client>) {
         Ok(fresh) => {
             state.client = Some(fresh);
             state.broken = false;
+            state.on_their_way = 0;
         }
         Err(_) => {
             drop(state);
