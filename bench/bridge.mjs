@@ -21,6 +21,9 @@ import { WORKLOADS } from './workloads.mjs'
 const { blueprint, jobs } = WORKLOADS.chain
 const OPEN = 1
 const DURABLE = 2
+/** In a turn. */
+const OPENED = 0
+const ABSENT = 0xffff_ffff
 const LAST = blueprint.nodes.at(-1).id
 /** Runs that are started at once. */
 const WINDOW = 500
@@ -138,22 +141,14 @@ async function record() {
 			if (JSON.parse(config).kafka.consume) recording.config = config
 		}
 	}
-	for (const name of [
-		'opened',
-		'step',
-		'flush',
-		'refresh',
-		'commandDone',
-		'drained',
-		'alive',
-		'versions',
-		'timersMissing',
-	]) {
-		Recorder.prototype[name] = function (handle, ...rest) {
+	for (const name of ['turn', 'refresh', 'commandDone', 'drained', 'alive', 'versions', 'timersMissing']) {
+		Recorder.prototype[name] = function (...given) {
 			recording.counts.calls++
-			if (name === 'opened') calls.set(handle, [])
-			calls.get(handle)?.push({ name, values: rest })
-			return native.NativeWorker.prototype[name].call(this, handle, ...rest)
+			for (const { handle, ...call } of name === 'turn' ? callsOf(given[0], given[1]) : []) {
+				if (call.name === 'opened') calls.set(handle, [])
+				calls.get(handle)?.push(call)
+			}
+			return native.NativeWorker.prototype[name].apply(this, given)
 		}
 	}
 	setNative({ ...native, NativeWorker: Recorder })
@@ -163,6 +158,24 @@ async function record() {
 	if (opened.name !== 'opened' || steps.some(({ name }) => name !== 'step') || steps.length !== jobs)
 		throw new Error(`a run crosses otherwise than this program thinks: ${[opened, ...steps].map(({ name }) => name)}`)
 	return { ...recording, opening: [opened], steps }
+}
+
+/** What `byTurns` was told of a turn (docs/bridge.md). @param {string} text @param {Uint32Array} layout */
+function* callsOf(text, layout) {
+	let [at, place] = [0, 0]
+	const number = () => layout[place++]
+	const part = () => {
+		const from = at
+		return text.slice(from, (at += number()))
+	}
+	const partIfAny = () => (layout[place] === ABSENT ? void place++ : part())
+	const list = (/** @type {() => any} */ one) => Array.from({ length: number() }, one)
+	while (place < layout.length) {
+		const [kind, handle] = [number(), number()]
+		const isOpening = kind === OPENED
+		const values = isOpening ? [part()] : [number(), list(part), part(), list(number), part(), partIfAny(), partIfAny()]
+		yield { handle, name: isOpening ? 'opened' : 'step', values }
+	}
 }
 
 /** The same crossings with nobody behind them. @param {string} name @param {number} runs @param {Recording} recording */
@@ -209,7 +222,10 @@ const result = {
 		eventsInThem: perJob(counts.events),
 		callsOfRust: perJob(counts.calls),
 	},
-	payloadBytes: Buffer.byteLength(JSON.stringify(recording.steps.map((call) => call.values))) / jobs,
+	payloadBytes:
+		Buffer.byteLength(
+			JSON.stringify(recording.steps.map((call) => call.values.filter((value) => value !== undefined))),
+		) / jobs,
 }
 console.log(values.json ? JSON.stringify(result) : result)
 clearInterval(hold)

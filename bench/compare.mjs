@@ -18,6 +18,7 @@ import { startServices } from '../__test__/services/services.mjs'
 import {
 	finishedOnes,
 	insertContext,
+	insertContexts,
 	makePlace,
 	openServices,
 	sendStarts,
@@ -111,7 +112,7 @@ async function timeLimit(workload) {
 	const name = `bench_${randomUUID().replaceAll('-', '').slice(0, 12)}`
 	await makePlace(services, name)
 	const ids = Array.from({ length: runs[OURS] }, () => randomUUID())
-	await Promise.all(ids.map((id) => insertContext(services, name, id, blueprint)))
+	await insertContexts(services, name, ids, blueprint)
 	const { line } = await startReady(limit, [
 		name,
 		name,
@@ -174,7 +175,7 @@ async function memoryFromPlainSettings(name, blueprint) {
 async function timeRuns(worker, { name, workload, ids }) {
 	const { blueprint, jobs, oneByOne } = WORKLOADS[workload]
 	const place = { topic: name, applicationName: name }
-	await Promise.all(ids.map((id) => insertContext(services, name, id, blueprint)))
+	await insertContexts(services, name, ids, blueprint)
 	const before = await worker.ask()
 	const usedByServers = ['cassandra', 'kafka', 'redis'].map((server) => cpuSince(started[server]?.pid))
 	const counted = await serverCounts(services, place)

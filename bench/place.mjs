@@ -15,6 +15,7 @@ const LIMIT_MS = 600_000
 const READ_TIMEOUT_MS = 120_000
 const POLL_MS = 20
 const SEND_AGAIN_MS = 5_000
+const INSERTED_AT_ONCE = 500
 /** Rows that one statement asks for. */
 const PICKED_RUNS = 100
 
@@ -71,6 +72,14 @@ export const insertContext = ({ client }, keyspace, runId, { id }) =>
 		{ prepare: true },
 	)
 
+/** No more at once than the driver takes. @param {Services} services @param {string} keyspace @param {string[]} ids @param {any} blueprint */
+export async function insertContexts(services, keyspace, ids, blueprint) {
+	for (let at = 0; at < ids.length; at += INSERTED_AT_ONCE)
+		await Promise.all(
+			ids.slice(at, at + INSERTED_AT_ONCE).map((id) => insertContext(services, keyspace, id, blueprint)),
+		)
+}
+
 /** @param {Services} services @param {string} topic @param {string[]} runIds @param {any} blueprint */
 export const sendStarts = ({ producer }, topic, runIds, { id, nodes }) =>
 	producer.send({
@@ -116,25 +125,27 @@ export async function finished({ client }, keyspace, runs) {
 }
 
 /**
- * The same, of rows that are too large to be read through at each look: only those whose end nobody has seen yet are asked for, and
- * nothing but the first of them as long as that one goes on.
+ * The same of these runs, by looks that cost next to nothing while they go on: only for the one that began last, and for the others
+ * once that has ended.
  *
  * @param {Services} services
  * @param {string} keyspace
- * @param {string[]} ids
+ * @param {string[]} ids in the order in which they began
  */
 export async function finishedOnes({ client }, keyspace, ids) {
 	const limit = Date.now() + LIMIT_MS
 	const query = `SELECT run_id, status FROM ${keyspace}.statuses WHERE run_id IN ?`
-	const pending = new Set(ids)
+	let pending = ids.toReversed()
 	let asked = 1
-	while (pending.size > 0) {
-		const { rows } = await client.execute(query, [[...pending].slice(0, asked)], { prepare: true })
-		const ended = rows.filter(({ status }) => status === 'completed')
-		for (const { run_id: id } of ended) pending.delete(id)
-		asked = ended.length > 0 ? PICKED_RUNS : 1
-		if (ended.length > 0) continue
-		if (Date.now() > limit) throw new Error(`${pending.size} of ${ids.length} runs did not end`)
+	while (pending.length > 0) {
+		const looked = pending.slice(0, asked)
+		const { rows } = await client.execute(query, [looked], { prepare: true })
+		const ended = new Set(rows.filter(({ status }) => status === 'completed').map(({ run_id: id }) => id))
+		pending = pending.filter((id) => !ended.has(id))
+		const haveAllEnded = ended.size === looked.length
+		asked = haveAllEnded ? PICKED_RUNS : 1
+		if (haveAllEnded) continue
+		if (Date.now() > limit) throw new Error(`${pending.length} of ${ids.length} runs did not end`)
 		await new Promise((resolve) => setTimeout(resolve, POLL_MS))
 	}
 }

@@ -13,7 +13,7 @@ export const LIMIT = 'limit'
  * @property {import('flowcraft').WorkflowBlueprint} blueprint
  * @property {number} jobs of a run
  * @property {(context: Record<string, unknown>) => boolean} check whether a run's result is right
- * @property {Record<string, number>} runs by package: so many that a round takes seconds, so few that 1.4.4 ends within a minute
+ * @property {Record<string, number>} runs by package: so many that a round takes seconds and, of empty nodes, 200 are in flight; so few that 1.4.4 ends within a minute
  * @property {number} [limitSteps] writes of a run that durability needs, one after the other, where they are known
  * @property {{ ratio: number, cqlPerJob: number }} bounds of a quick round: so wide that only a fault goes beyond them
  * @property {boolean} [oneByOne] each run begins when the one before has ended
@@ -46,7 +46,7 @@ export const WORKLOADS = {
 		check: (context) => context['_outputs.n9'] === 10,
 		limitSteps: 10,
 		bounds: { ratio: 10, cqlPerJob: 3 },
-		runs: { [OURS]: 1000, [THEIRS]: 60 },
+		runs: { [OURS]: 3000, [THEIRS]: 200 },
 	},
 	fan: {
 		title: 'fan 1 -> 8 -> 1 of empty nodes',
@@ -54,7 +54,7 @@ export const WORKLOADS = {
 		blueprint: fan('increment'),
 		jobs: 10,
 		check: (context) => context['_outputs.z'] === 3,
-		runs: { [OURS]: 1000, [THEIRS]: 60 },
+		runs: { [OURS]: 3000, [THEIRS]: 200 },
 	},
 	'fan-50ms': {
 		title: 'fan 1 -> 8 -> 1 of nodes of 50 ms',

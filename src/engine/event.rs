@@ -16,6 +16,8 @@ use crate::ports::{DeadLetter, Delivered, OutboundJob, SourceEvent, StoredContex
 pub(super) enum Event {
     Source(SourceEvent),
     Command(Command),
+    /// What sessions have said in a turn of the event loop, or a part of it.
+    Turn(Vec<Command>),
     /// Partition, turn of the keeper, window.
     Leased(i32, u64, Option<Window>),
     /// The same lease is held for longer.

@@ -24,8 +24,9 @@ use crate::ports::{JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent, ToSe
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// How often time-driven decisions are taken.
 const TICK_EVERY: Duration = Duration::from_millis(250);
-/// How many events are taken before what they caused is carried out.
-const EVENTS_PER_TURN: usize = 2_048;
+/// How many events are taken before what they caused is carried out. What sessions say in one turn of the event loop can be a step of
+/// each run; the store is to write the first of them while the loop still looks at the others.
+const EVENTS_PER_TURN: usize = 64;
 /// After the abort signal, how long results may still come in.
 const ABORT_GRACE: Duration = Duration::from_millis(500);
 
@@ -48,12 +49,27 @@ impl Commands {
     pub fn send(&self, command: Command) {
         let _ = self.0.send(Event::Command(command));
     }
+
+    /// The same of what sessions have said in a turn of the event loop, in its order.
+    pub fn turn(&self, mut said: Vec<Command>) {
+        while said.len() > EVENTS_PER_TURN {
+            let rest = said.split_off(EVENTS_PER_TURN);
+            let _ = self.0.send(Event::Turn(said));
+            said = rest;
+        }
+        let _ = self.0.send(Event::Turn(said));
+    }
 }
 
 impl Engine {
     /// See [`Commands::send`].
     pub fn command(&self, command: Command) {
         self.commands.send(command);
+    }
+
+    /// See [`Commands::turn`].
+    pub fn turn(&self, said: Vec<Command>) {
+        self.commands.turn(said);
     }
 
     /// The way to the loop alone.
@@ -230,12 +246,9 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some(event) = receiver.recv() => {
-                    self.on(event);
-                    for _ in 0..EVENTS_PER_TURN {
-                        match receiver.try_recv() {
-                            Ok(event) => self.on(event),
-                            Err(_) => break,
-                        }
+                    let mut weight = self.on(event);
+                    while weight < EVENTS_PER_TURN && let Ok(event) = receiver.try_recv() {
+                        weight += self.on(event);
                     }
                     // Progress of the log must not wait for a pause in the events.
                     if is_due(&mut commit).await {
@@ -262,11 +275,19 @@ impl Worker {
         self.ended.is_some() || self.stopping.as_ref().is_some_and(|stopping| stopping.is_drained(self.now().moment))
     }
 
-    fn on(&mut self, event: Event) {
+    // Answers how many events it was.
+    fn on(&mut self, event: Event) -> usize {
         let now = self.now();
         match event {
-            Event::Source(event) => self.on_source(event, now),
+            Event::Turn(said) => {
+                let weight = said.len();
+                for command in said {
+                    self.on_command(command, now);
+                }
+                return weight;
+            }
             Event::Command(command) => self.on_command(command, now),
+            Event::Source(event) => self.on_source(event, now),
             Event::Leased(partition, turn, _) | Event::Renewed(partition, turn, _) | Event::LeaseLost(partition, turn)
                 if !self.keeper.is_current(partition, turn) => {}
             Event::Leased(partition, _, window) => {
@@ -313,6 +334,7 @@ impl Worker {
             Event::BuryAgain(token, letter, attempt) => self.io.later(attempt, move |io| io.bury(token, *letter, attempt)),
             Event::Released(partitions) => self.released(&partitions),
         }
+        1
     }
 
     fn on_source(&mut self, event: SourceEvent, now: Now) {

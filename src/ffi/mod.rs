@@ -2,7 +2,8 @@
 //!
 //! | file | what crosses there |
 //! |---|---|
-//! | `worker` | `NativeWorker`: life cycle and step commits of a worker |
+//! | `worker` | `NativeWorker`: life cycle of a worker, and what sessions tell it |
+//! | `turn` | openings and step commits of a turn of the event loop |
 //! | `bridge` | events to JavaScript, requests and their answers |
 //! | `config` | the worker's configuration |
 //! | `ports` | which backend stands behind which port |
@@ -24,4 +25,5 @@ mod redis;
 mod runtime;
 mod slot;
 mod token;
+mod turn;
 mod worker;

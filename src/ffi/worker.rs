@@ -1,29 +1,25 @@
 //! `NativeWorker`: the engine's door for the glue.
 
-use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, Result};
+use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, Result, Uint32ArraySlice};
 use napi_derive::napi;
 
 use super::bridge::{Batch, Bridge};
-use super::changes::pairs;
 use super::config::WorkerConfig;
 use super::json::read;
 use super::outcome::Outcome;
 use super::ports::connect;
 use super::runtime::{handle, promise};
 use super::slot::EngineSlot;
+use super::turn;
 use crate::engine::{self, Command};
 use crate::kernel::error::{Code, FlowError};
 use crate::kernel::job::Job;
-use crate::kernel::machine::Step;
-use crate::kernel::outcome::Outcome as RunOutcome;
-use crate::kernel::timer::{Alarm, Parking};
-use crate::ports::OutboundJob;
+use crate::ports::{LogLevel, OutboundJob};
 
 /// A worker: one topic, one group.
 #[napi]
@@ -32,8 +28,6 @@ pub struct NativeWorker {
     bridge: Arc<Bridge>,
     engine: Arc<EngineSlot>,
     next_submission: AtomicU64,
-    // What sessions have said in this turn of the event loop.
-    turn: Mutex<Vec<Command>>,
 }
 
 type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
@@ -65,7 +59,7 @@ impl NativeWorker {
         let config: WorkerConfig = read("worker configuration", &config_json).map_err(coded)?;
         let runtime = handle().map_err(coded)?;
         let bridge = Bridge::new(&on_batch, runtime).map_err(|error| napi::Error::new(Code::Internal.as_str(), error.reason.clone()))?;
-        Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1), turn: Mutex::default() })
+        Ok(Self { config: Arc::new(config), bridge, engine: Arc::default(), next_submission: AtomicU64::new(1) })
     }
 
     /// Reaches the services and joins the group.
@@ -171,49 +165,21 @@ impl NativeWorker {
         self.bridge.reply(request, error, result);
     }
 
-    /// A session opened: `[[visit, nodeId], ...]`. Goes with [`Self::flush`].
+    /// What sessions have said in a turn of the event loop: openings and step commits. Each wake-up of the engine is a system call, in
+    /// which the JavaScript thread may lose its processor, so many runs share one.
     #[napi(catch_unwind)]
-    pub fn opened(&self, handle: u32, due_json: String) -> Result<()> {
-        self.say(Command::Opened(handle, due(&due_json)?));
-        Ok(())
+    pub fn turn(&self, text: String, layout: Uint32ArraySlice<'_>) {
+        let Some(engine) = self.engine.get() else { return };
+        match turn::commands(&text, &layout) {
+            Ok(said) => engine.turn(said),
+            Err(error) => self.bridge.log(LogLevel::Error, format!("[KafkaAdapter] {error}")),
+        }
     }
 
     /// A session cannot run its run.
     #[napi(catch_unwind)]
     pub fn refuse(&self, handle: u32, code: String, reason: String, status: Option<String>) {
         self.command(Command::Refused(handle, known_code(&code), reason, status));
-    }
-
-    /// A step commit. Goes with [`Self::flush`].
-    #[napi(catch_unwind)]
-    #[allow(clippy::too_many_arguments)]
-    pub fn step(
-        &self,
-        handle: u32,
-        seq: u32,
-        changes: Vec<String>,
-        checkpoint: String,
-        done: Vec<u32>,
-        due_json: String,
-        outcome_json: Option<String>,
-        extras_json: Option<String>,
-    ) -> Result<()> {
-        let outcome = outcome_json.map(|text| RunOutcome::parse(&text)).transpose().map_err(|error| napi::Error::from_reason(format!("outcome: {error}")))?;
-        let StepExtras { applied, timers, parking, unparking } = extras(extras_json.as_deref())?;
-        let step = Step { seq, changes: pairs(changes), checkpoint, done, due: due(&due_json)?, applied, timers, parking, unparking, outcome };
-        self.say(Command::Step(handle, Box::new(step)));
-        Ok(())
-    }
-
-    /// The turn is over: what sessions have said in it goes to the engine. Each wake-up of the engine is a system call, in
-    /// which the JavaScript thread may lose its processor, so many runs share one.
-    #[napi(catch_unwind)]
-    pub fn flush(&self) {
-        let said = mem::take(&mut *self.turn.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(engine) = self.engine.get() else { return };
-        for command in said {
-            engine.command(command);
-        }
     }
 
     /// The versions of blueprints that this worker has, each as parked runs name it; replaces what was told before.
@@ -234,41 +200,13 @@ impl NativeWorker {
         self.command(Command::Drained(handle));
     }
 
-    // Goes with `flush`, or before the next command that does not wait for it.
-    fn say(&self, command: Command) {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-    }
-
     fn command(&self, command: Command) {
-        self.flush();
         if let Some(engine) = self.engine.get() {
             engine.command(command);
         }
     }
 }
 
-// What few steps have.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct StepExtras {
-    applied: Vec<u32>,
-    timers: Vec<Alarm>,
-    parking: Option<Parking>,
-    unparking: Option<Parking>,
-}
-
-fn extras(json: Option<&str>) -> Result<StepExtras> {
-    let parsed = json.map(serde_json::from_str).transpose();
-    parsed.map(Option::unwrap_or_default).map_err(|error| napi::Error::from_reason(format!("step extras: {error}")))
-}
-
 fn known_code(code: &str) -> &'static str {
     Code::ALL.iter().find(|known| known.as_str() == code).map_or(Code::Internal.as_str(), |known| known.as_str())
-}
-
-fn due(json: &str) -> Result<Vec<(u32, String)>> {
-    if json.is_empty() || json == "[]" {
-        return Ok(Vec::new());
-    }
-    serde_json::from_str(json).map_err(|error| napi::Error::from_reason(format!("due visits: {error}")))
 }

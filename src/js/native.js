@@ -13,10 +13,8 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @typedef {[kind: number, ...rest: unknown[]]} BridgeEvent
  *
  * @typedef {object} NativeWorker
- * @property {(handle: number, dueJson: string) => void} opened
+ * @property {(text: string, layout: Uint32Array) => void} turn
  * @property {(handle: number, code: string, reason: string, status: string | null) => void} refuse
- * @property {(handle: number, seq: number, changes: string[], checkpoint: string, done: number[], dueJson: string,
- *   outcomeJson: string | null, extrasJson?: string) => void} step
  * @property {(handle: number, token: number) => void} commandDone
  * @property {(handle: number, token: number, code: string, reason: string) => void} refuseCommand
  * @property {(handle: number) => void} refresh
@@ -28,7 +26,6 @@ import { Code, KafkaAdapterError, messageOf } from './errors.js'
  * @property {(deadlineMs: number) => Promise<string | Failure>} stop the report, JSON
  * @property {() => string | null} health JSON; `null` before the engine is up
  * @property {(handle: number) => void} drained
- * @property {() => void} flush `opened` and `step` wait for it, or for the next call of the others
  * @property {() => void} alive
  * @property {(runId: string, blueprintId: string, nodeId: string) => Promise<void | Failure>} enqueue
  * @property {(runId: string, blueprintId: string, nodeId: string, command?: string) => Promise<void | Failure>} submit

@@ -28,8 +28,7 @@ const ROUND: Duration = Duration::from_millis(100);
 const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 /// How long `close` waits for the thread.
 const CLOSE_LIMIT: Duration = Duration::from_secs(12);
-/// What is on its way holds up what comes after it for this long at most: a leader that does not answer is no business of the
-/// other partitions.
+/// See [`Lane::hold_limit`]: a leader that does not answer is no business of the other partitions.
 const HOLD_LIMIT: Duration = ROUND;
 /// Pause between attempts to make a new producer after a fatal error.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
@@ -67,6 +66,8 @@ struct Lane {
     tokens: Option<Arc<dyn TokenSource>>,
     /// How long librdkafka waits for company of a message.
     linger: Duration,
+    /// What is on its way holds up what comes after it for this long at most.
+    hold_limit: Duration,
     state: Mutex<LaneState>,
 }
 
@@ -118,7 +119,7 @@ impl ProducerContext for Deliveries {
 
 impl Lane {
     fn new(settings: Arc<KafkaSettings>, lifeline: Arc<Lifeline>, tokens: Option<Arc<dyn TokenSource>>) -> Self {
-        Self { linger: settings.linger(), settings, lifeline, tokens, state: Mutex::default() }
+        Self { linger: settings.linger(), hold_limit: HOLD_LIMIT, settings, lifeline, tokens, state: Mutex::default() }
     }
 
     /// Sends, or keeps for later.
@@ -130,9 +131,7 @@ impl Lane {
             return;
         }
         state.waiting.push_back(message);
-        if !state.holds(self.linger) {
-            hand_over(state);
-        }
+        self.hand_over_unless_held(state);
     }
 
     /// A message is delivered, or not: what waited for the last of those on their way goes together.
@@ -162,19 +161,19 @@ impl Lane {
         flight.finish(Err(failed(&flight.topic, code)));
     }
 
-    /// Sends what waited, as far as there is room. The thread's own.
+    /// Sends what may go and has not. The thread's own.
     fn drain(&self) {
-        hand_over(lock(&self.state));
+        self.hand_over_unless_held(lock(&self.state));
     }
-}
 
-impl LaneState {
-    /// Whether a message waits for answers. While messages of a partition are on their way, the idempotent producer of librdkafka
-    /// sends no more of it, and its thread asks again and again whether it may (`rd_kafka_toppar_producer_serve`, 2.12): it takes a
-    /// whole processor. So it gets no more than it can send. What still lingers takes others along.
-    fn holds(&self, linger: Duration) -> bool {
-        let age = self.since.filter(|_| self.on_their_way > 0).map(|since| since.elapsed());
-        age.is_some_and(|age| age >= linger && age < HOLD_LIMIT)
+    /// While messages of a partition are on their way, the idempotent producer of librdkafka sends no more of it, and its thread asks
+    /// again and again whether it may (`rd_kafka_toppar_producer_serve`, 2.12): it takes a whole processor. So it gets no more than it
+    /// can send. What still lingers takes others along.
+    fn hand_over_unless_held(&self, state: MutexGuard<'_, LaneState>) {
+        let age = state.since.filter(|_| state.on_their_way > 0).map(|since| since.elapsed());
+        if age.is_none_or(|age| age < self.linger || age >= self.hold_limit) {
+            hand_over(state);
+        }
     }
 }
 
@@ -240,7 +239,11 @@ pub struct KafkaSink {
 impl KafkaSink {
     pub(super) fn new(settings: Arc<KafkaSettings>, topics: Arc<KafkaTopics>, tokens: Option<Arc<dyn TokenSource>>) -> Result<Self, FlowError> {
         let lifeline = Lifeline::new(&settings, &topics);
-        let lane = Arc::new(Lane::new(settings, lifeline, tokens));
+        Self::over(Lane::new(settings, lifeline, tokens), &topics)
+    }
+
+    fn over(lane: Lane, topics: &KafkaTopics) -> Result<Self, FlowError> {
+        let lane = Arc::new(lane);
         let client = build(&lane).map_err(|error| errors::refused_setting(&error))?;
         lock(&lane.state).client = Some(client);
         let (end, ended) = watch::channel(false);
@@ -310,7 +313,7 @@ fn replace(lane: &Arc<Lane>, broken: Arc<Client>) {
 /// Sends what is left, within bounds, and reports the rest as failed.
 fn finish(lane: &Arc<Lane>) {
     let deadline = Instant::now() + FLUSH_LIMIT;
-    lane.drain();
+    hand_over(lock(&lane.state));
     let client = lock(&lane.state).client.take();
     if let Some(client) = client {
         let _ = client.flush(deadline.saturating_duration_since(Instant::now()));
@@ -392,18 +395,23 @@ mod tests {
 
     struct Broken {
         sink: KafkaSink,
-        _brokers: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+        brokers: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
         reports: mpsc::Receiver<Result<Option<(i32, i64)>, FlowError>>,
         report: mpsc::Sender<Result<Option<(i32, i64)>, FlowError>>,
     }
 
     fn sink() -> Broken {
+        sink_holding(HOLD_LIMIT)
+    }
+
+    fn sink_holding(hold_limit: Duration) -> Broken {
         let brokers = MockCluster::new(1).unwrap();
         brokers.create_topic("jobs", 3, 1).unwrap();
         let settings = KafkaSettings::plain(vec![brokers.bootstrap_servers()]);
         let topics = KafkaTopics { jobs: "jobs".into(), dead_letters: None, group: "g".into() };
+        let lane = Lane::new(Arc::new(settings.clone()), Lifeline::new(&settings, &topics), None);
         let (report, reports) = mpsc::channel();
-        Broken { sink: KafkaSink::new(Arc::new(settings), Arc::new(topics), None).unwrap(), _brokers: brokers, reports, report }
+        Broken { sink: KafkaSink::over(Lane { hold_limit, ..lane }, &topics).unwrap(), brokers, reports, report }
     }
 
     impl Broken {
@@ -457,10 +465,10 @@ mod tests {
         broken.outcomes(1).remove(0).unwrap();
         let produce = rdkafka::types::RDKafkaApiKey::Produce;
         let passing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
-        broken._brokers.request_errors(produce, &[passing, passing]);
+        broken.brokers.request_errors(produce, &[passing, passing]);
         broken.send(1);
         broken.outcomes(1).remove(0).unwrap();
-        broken._brokers.request_errors(produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+        broken.brokers.request_errors(produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
         broken.send(2);
         let error = broken.outcomes(1).remove(0).unwrap_err();
         assert!(!error.retryable() && error.to_string().contains("jobs"), "{error}");
@@ -471,6 +479,46 @@ mod tests {
             broken.outcomes(1).remove(0).is_ok()
         });
         assert!(granted);
+    }
+
+    #[test]
+    fn what_comes_while_others_are_on_their_way_waits_for_their_reports() {
+        let broken = sink_holding(Duration::from_secs(3_600));
+        broken.send(0);
+        broken.outcomes(1).remove(0).unwrap();
+        broken.brokers.broker_down(-1).unwrap();
+        broken.send(1);
+        while lock(&broken.sink.lane.state).since.is_none_or(|since| since.elapsed() < broken.sink.lane.linger) {
+            std::thread::yield_now();
+        }
+        for number in 2..50 {
+            broken.send(number);
+        }
+        broken.sink.lane.drain();
+        {
+            let state = lock(&broken.sink.lane.state);
+            assert_eq!((state.on_their_way, state.waiting.len()), (1, 48));
+        }
+        broken.brokers.broker_up(-1).unwrap();
+        assert_eq!(broken.outcomes(49).into_iter().filter(Result::is_ok).count(), 49);
+        let state = lock(&broken.sink.lane.state);
+        assert_eq!((state.on_their_way, state.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_leader_that_does_not_answer_holds_nothing_up_for_long() {
+        let broken = sink();
+        broken.send(0);
+        broken.outcomes(1).remove(0).unwrap();
+        broken.brokers.broker_down(-1).unwrap();
+        for number in 1..50 {
+            broken.send(number);
+        }
+        while lock(&broken.sink.lane.state).on_their_way < 49 {
+            std::thread::yield_now();
+        }
+        broken.brokers.broker_up(-1).unwrap();
+        assert_eq!(broken.outcomes(49).into_iter().filter(Result::is_ok).count(), 49);
     }
 
     #[tokio::test]

@@ -113,9 +113,16 @@ export function parseCheckpoint(text) {
 
 /**
  * @param {Checkpoint} checkpoint with empty members, which are left out
+ * @param {string} [history] its `history`, as JSON
  * @returns {string}
  */
-export function formatCheckpoint(checkpoint) {
+export function formatCheckpoint(checkpoint, history) {
+	const text = stringify(checkpoint)
+	return history === undefined ? text : `${text.slice(0, -1)},"history":${history}}`
+}
+
+/** @param {Checkpoint} checkpoint */
+function stringify(checkpoint) {
 	try {
 		return JSON.stringify(checkpoint)
 	} catch {

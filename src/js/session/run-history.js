@@ -28,6 +28,8 @@ export class RunHistory {
 	#workerId
 	/** @type {VisitRecord[]} */
 	#list = []
+	/** JSON of each of them: a run of many visits writes all of them with each step. @type {string[]} */
+	#texts = []
 	/** @type {string[]} */
 	#workers = []
 	#omitted = 0
@@ -40,7 +42,7 @@ export class RunHistory {
 		this.#most = visits
 		this.#workerId = workerId
 		if (!before) return
-		this.#list = before.list.slice()
+		this.#keep(before.list.slice())
 		this.#workers = before.workers.slice()
 		this.#omitted = before.omitted ?? 0
 	}
@@ -65,13 +67,21 @@ export class RunHistory {
 		if (attempts > 1) record.push(outcome, attempts)
 		else if (outcome !== 'completed') record.push(outcome)
 		this.#list.push(record)
+		this.#texts.push(JSON.stringify(record))
 		this.#shorten()
+	}
+
+	/** @param {VisitRecord[]} list */
+	#keep(list) {
+		this.#list = list
+		this.#texts = list.map((record) => JSON.stringify(record))
 	}
 
 	#shorten() {
 		const surplus = this.#list.length - this.#most
 		if (surplus <= 0) return
 		this.#list.splice(0, surplus)
+		this.#texts.splice(0, surplus)
 		this.#omitted += surplus
 	}
 
@@ -80,11 +90,13 @@ export class RunHistory {
 		return known >= 0 ? known : this.#workers.push(this.#workerId) - 1
 	}
 
-	/** @returns {HistoryRecord | undefined} */
-	record() {
+	/** @returns {string | undefined} JSON of a {@link HistoryRecord} */
+	text() {
 		this.#shorten()
 		if (this.#list.length === 0 && this.#omitted === 0) return undefined
-		return { list: this.#list, workers: this.#workersKept(), omitted: this.#omitted || undefined }
+		const workers = JSON.stringify(this.#workersKept())
+		const omitted = this.#omitted > 0 ? `,"omitted":${this.#omitted}` : ''
+		return `{"list":[${this.#texts.join(',')}],"workers":${workers}${omitted}}`
 	}
 
 	/** A run that many workers have had in turn does not keep the ids of those whose visits are gone. */
@@ -92,7 +104,7 @@ export class RunHistory {
 		if (this.#workers.length <= 1) return this.#workers
 		const used = [...new Set(this.#list.map((record) => record[5]))]
 		if (used.length === this.#workers.length) return this.#workers
-		this.#list = this.#list.map((record) => /** @type {VisitRecord} */ (record.with(5, used.indexOf(record[5]))))
+		this.#keep(this.#list.map((record) => /** @type {VisitRecord} */ (record.with(5, used.indexOf(record[5])))))
 		return (this.#workers = used.map((place) => this.#workers[place]))
 	}
 }

@@ -728,7 +728,7 @@ export class RunSession {
 		this.#recorded = []
 		this.#outcome = outcome
 		this.#ended = outcome !== undefined
-		const checkpoint = formatCheckpoint(this.#checkpoint())
+		const checkpoint = formatCheckpoint(this.#checkpoint(), this.#history?.text())
 		const done = recorded.map((visit) => visit.number)
 		this.#announced.push({ seq, due, recorded })
 		this.live.handedOver(seq)
@@ -813,7 +813,6 @@ export class RunSession {
 			last: this.#progress.lastVisit,
 			hidden: unlessEmpty(this.#context.hiddenKeys()),
 			outcome: this.#outcome,
-			history: this.#history?.record(),
 		}
 		if (isOver(checkpoint)) return checkpoint
 		this.#progress.write(checkpoint)
