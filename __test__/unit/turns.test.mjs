@@ -60,13 +60,13 @@ test('each turn in which something was said has its call, and others have none',
 test('a part of a long turn goes ahead', async () => {
 	const { said, native } = listener()
 	const turns = byTurns(native)
-	for (let seq = 1; seq <= 130; seq++) emptyStep(turns, seq)
+	for (let seq = 1; seq <= 258; seq++) emptyStep(turns, seq)
 	assert.equal(said.length, 2)
 	await nextTurn()
 	const seqs = said.flatMap(([, , layout]) => layout.filter((/** @type {number} */ _, at) => at % 9 === 2))
 	assert.deepEqual(
 		seqs,
-		Array.from({ length: 130 }, (_, at) => at + 1),
+		Array.from({ length: 258 }, (_, at) => at + 1),
 	)
 })
 

@@ -25,8 +25,7 @@ const KAFKA_PAUSE: Duration = Duration::from_secs(1);
 /// The place of sends in health.
 const JOB_TOPIC: &str = "job topic";
 
-/// What every IO task needs.
-#[derive(Clone)]
+/// What every IO task needs; they share one.
 pub(super) struct Io {
     pub(super) ports: Ports,
     pub(super) leases: LeaseTable,
@@ -79,7 +78,7 @@ impl Io {
         }
     }
 
-    pub(super) fn load(&self, handle: u32, run: String) {
+    pub(super) fn load(self: &Arc<Self>, handle: u32, run: String) {
         let io = self.clone();
         tokio::spawn(async move {
             let result = io.persist("context store", || io.ports.contexts.load(&run)).await;
@@ -87,7 +86,7 @@ impl Io {
         });
     }
 
-    pub(super) fn find_status(&self, handle: u32, run: String) {
+    pub(super) fn find_status(self: &Arc<Self>, handle: u32, run: String) {
         let io = self.clone();
         tokio::spawn(async move {
             let result = io.persist("status store", || io.ports.statuses.status(&run)).await;
@@ -95,7 +94,7 @@ impl Io {
         });
     }
 
-    pub(super) fn look_at_topic(&self) {
+    pub(super) fn look_at_topic(self: &Arc<Self>) {
         let io = self.clone();
         tokio::spawn(async move {
             // Without an answer the count of before stays; jobs on new partitions then hop home a few times.
@@ -106,7 +105,7 @@ impl Io {
     }
 
     /// Asks the brokers until one answers; [`Event::KafkaAnswers`] follows.
-    pub(super) fn look_for_kafka(&self) {
+    pub(super) fn look_for_kafka(self: &Arc<Self>) {
         let io = self.clone();
         tokio::spawn(async move {
             while !io.events.is_closed() {
@@ -119,7 +118,7 @@ impl Io {
         });
     }
 
-    pub(super) fn find_end(&self, handle: u32, partition: i32) {
+    pub(super) fn find_end(self: &Arc<Self>, handle: u32, partition: i32) {
         let io = self.clone();
         tokio::spawn(async move {
             // Without an answer an adopted run would never end, so this is asked until there is one.
@@ -128,7 +127,7 @@ impl Io {
         });
     }
 
-    pub(super) fn write(&self, handle: u32, partition: i32, write: ContextWrite, verify: Option<i64>) {
+    pub(super) fn write(self: &Arc<Self>, handle: u32, partition: i32, write: ContextWrite, verify: Option<i64>) {
         let io = self.clone();
         tokio::spawn(async move {
             if let Some(expected) = verify
@@ -170,7 +169,7 @@ impl Io {
         Ok(true)
     }
 
-    pub(super) fn find_timers(&self, partition: i32, epoch: u64, from_ms: i64, until_ms: i64) {
+    pub(super) fn find_timers(self: &Arc<Self>, partition: i32, epoch: u64, from_ms: i64, until_ms: i64) {
         let Ok(timers) = self.ports.timers.clone() else { return };
         let io = self.clone();
         tokio::spawn(async move {
@@ -181,7 +180,7 @@ impl Io {
         });
     }
 
-    pub(super) fn find_parked(&self, partition: i32, epoch: u64) {
+    pub(super) fn find_parked(self: &Arc<Self>, partition: i32, epoch: u64) {
         let Ok(timers) = self.ports.timers.clone() else { return };
         let io = self.clone();
         tokio::spawn(async move {
@@ -193,7 +192,7 @@ impl Io {
     }
 
     /// Best effort: a timer that stays fires once more, and changes nothing.
-    pub(super) fn drop_timer(&self, timer: Timer) {
+    pub(super) fn drop_timer(self: &Arc<Self>, timer: Timer) {
         let Ok(timers) = self.ports.timers.clone() else { return };
         let io = self.clone();
         tokio::spawn(async move {
@@ -202,7 +201,7 @@ impl Io {
     }
 
     /// Looks on behalf of a node that reads; [`Event::Looked`] follows.
-    pub(super) fn look(&self, handle: u32, run: String, expected: i64) {
+    pub(super) fn look(self: &Arc<Self>, handle: u32, run: String, expected: i64) {
         let io = self.clone();
         tokio::spawn(async move {
             let theirs = io.verify(&run, expected).await.flatten();
@@ -233,7 +232,7 @@ impl Io {
         }
     }
 
-    pub(super) fn publish(&self, handle: u32, partition: i32, record: StatusRecord) {
+    pub(super) fn publish(self: &Arc<Self>, handle: u32, partition: i32, record: StatusRecord) {
         let io = self.clone();
         tokio::spawn(async move {
             match io.publish_or_give_up(partition, &record).await {
@@ -251,7 +250,7 @@ impl Io {
 
     /// Marks a run as running, once and without patience: without the lease nobody here knows whether
     /// it still is, and `running` would stand above the outcome that the next owner has written.
-    pub(super) fn touch(&self, run: String, partition: i32, timestamp_micros: i64) {
+    pub(super) fn touch(self: &Arc<Self>, run: String, partition: i32, timestamp_micros: i64) {
         let io = self.clone();
         tokio::spawn(async move {
             if io.leases.permission(partition, &io.ports) != Permission::Granted {
@@ -264,7 +263,7 @@ impl Io {
     }
 
     /// Sends a job; a failure is retried for as long as the worker lives, because its anchor waits.
-    pub(super) fn send(&self, token: u64, job: OutboundJob, attempt: u32) {
+    pub(super) fn send(self: &Arc<Self>, token: u64, job: OutboundJob, attempt: u32) {
         let io = self.clone();
         let again = job.clone();
         self.ports.sink.send(
@@ -288,7 +287,7 @@ impl Io {
     }
 
     /// Sends a dead letter; like a job, it is retried: a message is never completed unburied.
-    pub(super) fn bury(&self, token: u64, letter: DeadLetter, attempt: u32) {
+    pub(super) fn bury(self: &Arc<Self>, token: u64, letter: DeadLetter, attempt: u32) {
         let io = self.clone();
         let again = letter.clone();
         self.ports.sink.dead_letter(
@@ -309,7 +308,7 @@ impl Io {
     }
 
     /// Waits before another attempt of a send or burial.
-    pub(super) fn later(&self, attempt: u32, event: impl FnOnce(&Self) + Send + 'static) {
+    pub(super) fn later(self: &Arc<Self>, attempt: u32, event: impl FnOnce(&Arc<Self>) + Send + 'static) {
         let io = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Backoff::STORE.pause(attempt, jitter(attempt, io.ports.clock.wall_micros()))).await;

@@ -1,6 +1,7 @@
 //! Openings of runs, counted in the coordination store (G6). A hint: whatever the store cannot tell counts as none, and
 //! nothing waits for it for long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Event;
@@ -22,7 +23,7 @@ impl Worker {
 
 impl Io {
     /// Looks where the log ends as a partition becomes ours.
-    pub(super) fn see_backlog(&self, partition: i32, epoch: u64) {
+    pub(super) fn see_backlog(self: &Arc<Self>, partition: i32, epoch: u64) {
         let io = self.clone();
         tokio::spawn(async move {
             let end = soon(io.ports.source.end_offset(partition)).await.flatten();
@@ -31,7 +32,7 @@ impl Io {
     }
 
     /// Asks how often a run was opened.
-    pub(super) fn examine(&self, handle: u32, run: String) {
+    pub(super) fn examine(self: &Arc<Self>, handle: u32, run: String) {
         let io = self.clone();
         tokio::spawn(async move {
             let count = match &io.ports.coordination {
@@ -43,7 +44,7 @@ impl Io {
     }
 
     /// Counts an opening, then loads the run: no node runs before the count stands.
-    pub(super) fn load_counted(&self, handle: u32, run: String) {
+    pub(super) fn load_counted(self: &Arc<Self>, handle: u32, run: String) {
         let io = self.clone();
         tokio::spawn(async move {
             if let Some(coordination) = &io.ports.coordination {
@@ -54,7 +55,7 @@ impl Io {
     }
 
     /// Forgets the openings of a run.
-    pub(super) fn absolve(&self, run: String) {
+    pub(super) fn absolve(self: &Arc<Self>, run: String) {
         let io = self.clone();
         tokio::spawn(async move {
             if let Some(coordination) = &io.ports.coordination {

@@ -176,7 +176,7 @@ pub(super) struct Worker {
     pub(super) board: Board,
     pub(super) keeper: LeaseKeeper,
     pub(super) pulse: Pulse,
-    io: Io,
+    io: Arc<Io>,
     events: UnboundedSender<Event>,
     revocations: Vec<Revocation>,
     handing_over: HashMap<u64, (RawMessage, String)>,
@@ -198,7 +198,7 @@ impl Worker {
     ) -> Self {
         let leases = LeaseTable::default();
         let keeper = LeaseKeeper::new(ports.clone(), settings.clone(), leases.clone(), board.clone(), events.clone());
-        let io = Io {
+        let io = Arc::new(Io {
             ports: ports.clone(),
             leases,
             board: board.clone(),
@@ -206,7 +206,7 @@ impl Worker {
             topic: settings.topic.clone(),
             log_outcomes: settings.log_outcomes,
             published: Arc::default(),
-        };
+        });
         let config = Config { layout: ports.contexts.layout(), timers: ports.timers.is_ok(), ..settings.machine.clone() };
         let machine = Machine::new(config, partitions);
         let (revocations, handing_over) = (Vec::new(), HashMap::new());

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::CqlValue;
 
 use super::schema::{self, TableName};
 use super::session::SharedSession;
@@ -69,16 +69,15 @@ impl CassandraContexts {
 
     /// Writes the text of a run's cell alone.
     pub(super) async fn put(&self, run: &str, text: &str, timestamp_micros: i64) -> Result<(), FlowError> {
-        self.send(run, &self.put, vec![CqlValue::Text(run.into()), CqlValue::Text(text.into()), CqlValue::BigInt(timestamp_micros)]).await
+        self.send(run, &self.put, (run, text, timestamp_micros)).await
     }
 
     /// Writes text and checkpoint of a run, for tables where both have a column.
     pub(super) async fn put_both(&self, run: &str, text: &str, checkpoint: &str, timestamp_micros: i64) -> Result<(), FlowError> {
-        let texts = [run, text, checkpoint].map(|text| CqlValue::Text(text.into()));
-        self.send(run, &self.prepared().write, texts.into_iter().chain([CqlValue::BigInt(timestamp_micros)]).collect()).await
+        self.send(run, &self.prepared().write, (run, text, checkpoint, timestamp_micros)).await
     }
 
-    async fn send(&self, run: &str, statement: &PreparedStatement, values: Vec<CqlValue>) -> Result<(), FlowError> {
+    async fn send(&self, run: &str, statement: &PreparedStatement, values: impl SerializeRow) -> Result<(), FlowError> {
         let answer = self.session.driver.execute_unpaged(statement, values).await;
         answer.map(drop).map_err(|error| errors::store(format!("writing the context of run \"{run}\""), &error))
     }

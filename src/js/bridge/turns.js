@@ -11,7 +11,7 @@ const STEP = 1
 /** In place of a length: there is no such text. */
 const ABSENT = 0xffff_ffff
 /** After so many steps a part of the turn goes ahead: the stores write it while the rest of the turn is computed. */
-const STEPS_PER_CALL = 64
+const STEPS_PER_CALL = 128
 
 /**
  * `opened` and `step` wait for the end of the turn, or for company, in their order; everything else goes at once, and they before it.
