@@ -23,7 +23,7 @@ const OPEN = 1
 const DURABLE = 2
 /** In a turn. */
 const OPENED = 0
-const ABSENT = 0xffff_ffff
+const ABSENT = 0x7fff_ffff
 const LAST = blueprint.nodes.at(-1).id
 /** Runs that are started at once. */
 const WINDOW = 500

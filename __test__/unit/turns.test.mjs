@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { byTurns } from '../../src/js/bridge/turns.js'
 
-const NONE = 0xffff_ffff
+const NONE = 0x7fff_ffff
 
 /** @returns {{ said: any[][], native: any }} */
 function listener() {

@@ -13,8 +13,8 @@ use crate::kernel::timer::{Alarm, Parking};
 
 const OPENED: u32 = 0;
 const STEP: u32 = 1;
-/// In place of a length: there is no such text.
-const ABSENT: u32 = u32::MAX;
+/// In place of a length: there is no such text. A number that V8 keeps in a list without a box.
+const ABSENT: u32 = 0x7fff_ffff;
 
 /// The commands of a turn, in their order. One that cannot be read refuses its run.
 ///

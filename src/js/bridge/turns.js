@@ -8,8 +8,8 @@
 /** What `turn` carries, as docs/bridge.md lists it. */
 const OPENED = 0
 const STEP = 1
-/** In place of a length: there is no such text. */
-const ABSENT = 0xffff_ffff
+/** In place of a length: there is no such text. A number that V8 keeps in a list without a box. */
+const ABSENT = 0x7fff_ffff
 /** After so many steps a part of the turn goes ahead: the stores write it while the rest of the turn is computed. */
 const STEPS_PER_CALL = 128
 
@@ -33,7 +33,7 @@ export function byTurns(native) {
 		texts = []
 		layout = []
 		steps = 0
-		native.turn(said.join(''), Uint32Array.from(lengths))
+		native.turn(said.join(''), new Uint32Array(lengths))
 	}
 	const endTurn = () => {
 		isDue = false
