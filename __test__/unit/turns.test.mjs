@@ -40,6 +40,14 @@ test('what sessions say in one turn, microtasks included, goes with one call: it
 	assert.deepEqual(said, [['turn', text, [...opened, ...first, ...second]]])
 })
 
+test('halves of a surrogate pair in two keys stay two characters', async () => {
+	const { said, native } = listener()
+	const turns = byTurns(native)
+	turns.step(1, 1, ['a\ud83d', '', '\ude00b', ''], '{}', [], '[]', null)
+	await nextTurn()
+	assert.deepEqual(said, [['turn', 'a\ufffd\ufffdb{}[]', [1, 1, 1, 4, 2, 0, 2, 0, 2, 0, 2, NONE, NONE]]])
+})
+
 test('each turn in which something was said has its call, and others have none', async () => {
 	const { said, native } = listener()
 	const turns = byTurns(native)

@@ -1,6 +1,6 @@
 /**
- * What sessions tell the engine, gathered by turns of the event loop: a call of native code with a dozen strings costs more than a
- * step's own work, and so does a wake-up of the engine.
+ * What sessions tell the engine, gathered by turns of the event loop: native code takes strings and lists one by one (decision 67), and
+ * a wake-up of the engine is a system call.
  */
 
 /** @typedef {import('../session/run-session.js').NativeSteps} NativeSteps */
@@ -71,7 +71,8 @@ export function byTurns(native) {
 		},
 		step(handle, seq, changes, checkpoint, done, dueJson, outcomeJson, extrasJson) {
 			layout.push(STEP, handle, seq, changes.length)
-			for (const text of changes) say(text)
+			// Halves of a surrogate pair at the end of one key and the start of another would become one character.
+			for (const text of changes) say(text.toWellFormed())
 			say(checkpoint)
 			layout.push(done.length, ...done)
 			say(dueJson)
