@@ -412,7 +412,8 @@ pub struct Step {
 #[derive(Debug, Default)]
 struct Batch {
     seq: u32,
-    changes: Vec<(String, Option<String>)>,
+    // Keys that it changes, some of them twice; their values stand in the run's document.
+    changed: Vec<String>,
     done: Vec<u32>,
     due: Vec<u32>,
     applied: Vec<u32>,

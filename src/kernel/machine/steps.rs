@@ -15,8 +15,9 @@ impl Machine {
         let before = run.document.bytes();
         let unchanged = step.changes.is_empty() && step.checkpoint == run.checkpoint && step.outcome.is_some();
         let now_ms = now.wall_ms();
-        for (key, raw) in &step.changes {
-            run.document.apply(key.clone(), raw.clone());
+        let changed: Vec<String> = step.changes.iter().map(|(key, _)| key.clone()).collect();
+        for (key, raw) in step.changes {
+            run.document.apply(key, raw);
         }
         self.loaded_bytes = (self.loaded_bytes + run.document.bytes()).saturating_sub(before);
         run.checkpoint = step.checkpoint;
@@ -39,7 +40,7 @@ impl Machine {
         let batch = run.queued.get_or_insert_with(Batch::default);
         batch.unchanged = unchanged && first && run.writing.is_none();
         batch.seq = step.seq;
-        batch.changes.extend(step.changes);
+        batch.changed.extend(changed);
         batch.done.extend(step.done);
         batch.due.extend(due);
         batch.applied.extend(step.applied);
@@ -65,7 +66,7 @@ impl Machine {
         let write = ContextWrite {
             run: run.id.clone(),
             document: self.config.layout.text(&run.document, &run.checkpoint),
-            changes: last_per_key(&batch.changes),
+            changes: values_of(&batch.changed, &run.document),
             checkpoint: run.checkpoint.clone(),
             timestamp_micros: run.clock.next(wall(&self.partitions, run.partition, now)),
             timers: batch.timers.clone(),
@@ -241,7 +242,7 @@ impl Machine {
         let Some(run) = self.runs.get_mut(&handle) else { return };
         if let Some(later) = run.queued.take() {
             batch.seq = later.seq;
-            batch.changes.extend(later.changes);
+            batch.changed.extend(later.changed);
             batch.done.extend(later.done);
             batch.due.extend(later.due);
             batch.applied.extend(later.applied);
@@ -265,25 +266,16 @@ fn take_recorded(run: &mut Run, done: &[u32]) -> (Vec<Anchor>, Vec<u64>) {
     (inherited, sending)
 }
 
-fn last_per_key(changes: &[(String, Option<String>)]) -> Vec<(String, Option<String>)> {
-    let mut at: std::collections::HashMap<&str, usize> = std::collections::HashMap::with_capacity(changes.len());
-    let mut out: Vec<(String, Option<String>)> = Vec::with_capacity(changes.len());
-    for (key, raw) in changes {
-        match at.get(key.as_str()).and_then(|index| out.get_mut(*index)) {
-            Some(slot) => slot.1.clone_from(raw),
-            None => {
-                at.insert(key, out.len());
-                out.push((key.clone(), raw.clone()));
-            }
-        }
-    }
-    out
+// Each key once, in the order of their first changes, with what it holds now; `None` where it is deleted.
+fn values_of(changed: &[String], document: &Document) -> Vec<(String, Option<String>)> {
+    let mut seen = std::collections::HashSet::with_capacity(changed.len());
+    changed.iter().filter(|key| seen.insert(key.as_str())).map(|key| (key.clone(), document.get(key).map(str::to_owned))).collect()
 }
 
 // Applies their changes to our copy where we changed nothing ourselves.
 fn merge(run: &mut Run, theirs: &Document, batch: &Batch) -> Vec<(String, Option<String>)> {
-    let queued = run.queued.iter().flat_map(|batch| batch.changes.iter());
-    let own = batch.changes.iter().chain(queued).map(|(key, _)| key.as_str()).filter(|_| !mutant(Mutant::ForeignOverwrites));
+    let queued = run.queued.iter().flat_map(|batch| batch.changed.iter());
+    let own = batch.changed.iter().chain(queued).map(String::as_str).filter(|_| !mutant(Mutant::ForeignOverwrites));
     let own: std::collections::HashSet<&str> = own.collect();
     let mut changes: Vec<(String, Option<String>)> = Vec::new();
     for (key, raw) in theirs.entries().filter(|(key, _)| !own.contains(key)) {
