@@ -22,7 +22,10 @@ fn rule(layer: &str) -> Rule {
         // proptest: in its own tests.
         "kernel" => Rule { layers: &["kernel"], crates: Some(&["serde", "serde_json", "thiserror", "proptest"]) },
         "ports" => Rule { layers: &["kernel", "ports"], crates: Some(&["serde", "serde_json", "thiserror", "async_trait"]) },
-        "engine" => Rule { layers: &["kernel", "ports", "engine"], crates: Some(&["serde", "serde_json", "thiserror", "async_trait", "tokio", "tracing"]) },
+        "engine" => Rule {
+            layers: &["kernel", "ports", "engine"],
+            crates: Some(&["serde", "serde_json", "thiserror", "async_trait", "futures_util", "tokio", "tracing"]),
+        },
         "backends" => Rule { layers: &["kernel", "ports", "backends"], crates: None },
         other => panic!("no rule for src/{other}: give it one"),
     }

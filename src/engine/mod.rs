@@ -5,6 +5,7 @@
 //! | `worker` | the control loop that owns the kernel's machine |
 //! | `event` | all that reaches the loop |
 //! | `io` | loads, writes, sends: each with its retries, each checked against the lease |
+//! | `tells` | when what sessions are told goes to JavaScript |
 //! | `openings` | counts openings of runs in the coordination store |
 //! | `publish` | status rows, also where the store refuses them |
 //! | `leases` | asks for, renews and gives back the leases of partitions |
@@ -22,6 +23,7 @@ mod publish;
 mod shutdown;
 mod stall;
 mod start_limit;
+mod tells;
 mod worker;
 
 use std::sync::Arc;

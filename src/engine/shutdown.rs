@@ -73,6 +73,10 @@ pub(super) async fn finish(mut worker: Worker, mut receiver: UnboundedReceiver<E
         worker.machine.close_partition(*partition, "the worker stopped");
     }
     worker.act();
+    let last = worker.tells.take();
+    if !last.is_empty() {
+        worker.ports.executor.deliver(last);
+    }
     let source = worker.ports.source.clone();
     let leases = worker.keeper.detach(&owned);
     let failure = worker.failure();

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::event::{Command, Event};
 use super::health::{Board, Health};
-use super::io::Io;
+use super::io::{Io, Write};
 use super::leases::{LeaseKeeper, LeaseTable};
+use super::tells::Tells;
 use super::{Ports, Settings, shutdown};
 use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
@@ -18,7 +20,7 @@ use crate::kernel::machine::{Action, Config, Machine, Now, VIRTUAL_PARTITION};
 use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::pulse::Pulse;
 use crate::kernel::time::Moment;
-use crate::ports::{JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent, ToSession};
+use crate::ports::{JobSink, LogLevel, OutboundJob, RawMessage, SourceEvent};
 
 /// How often offsets are committed, at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -176,6 +178,7 @@ pub(super) struct Worker {
     pub(super) board: Board,
     pub(super) keeper: LeaseKeeper,
     pub(super) pulse: Pulse,
+    pub(super) tells: Tells,
     io: Arc<Io>,
     events: UnboundedSender<Event>,
     revocations: Vec<Revocation>,
@@ -218,6 +221,7 @@ impl Worker {
             board,
             keeper,
             pulse,
+            tells: Tells::default(),
             io,
             events,
             revocations,
@@ -257,8 +261,12 @@ impl Worker {
                 }
                 _ = commit.tick() => self.commit(),
                 _ = tick.tick() => self.tick(),
+                () = self.tells.wait() => {}
             }
             self.act();
+            if let Some(due) = self.tells.take_due(self.machine.load().0, Instant::now()) {
+                self.ports.executor.deliver(due);
+            }
             if self.may_end() {
                 break;
             }
@@ -535,7 +543,7 @@ impl Worker {
     }
 
     pub(super) fn act(&mut self) {
-        let mut tells: Vec<ToSession> = Vec::new();
+        let mut writes: Vec<Write> = Vec::new();
         // Carrying out an action can make the machine decide something more.
         loop {
             let actions = self.machine.take_actions();
@@ -543,23 +551,23 @@ impl Worker {
                 break;
             }
             for action in actions {
-                self.carry_out(action, &mut tells);
+                self.carry_out(action, &mut writes);
             }
         }
-        if !tells.is_empty() {
-            self.ports.executor.deliver(tells);
+        if !writes.is_empty() {
+            self.io.write(writes);
         }
     }
 
-    fn carry_out(&mut self, action: Action, tells: &mut Vec<ToSession>) {
+    fn carry_out(&mut self, action: Action, writes: &mut Vec<Write>) {
         match action {
-            Action::Tell(event) => tells.push(event),
+            Action::Tell(event) => self.tells.push(event),
             Action::Load { handle, run } => self.io.load(handle, run),
             Action::FindStatus { handle, run } => self.io.find_status(handle, run),
             Action::Examine { handle, run } => self.io.examine(handle, run),
             Action::LoadCounted { handle, run } => self.io.load_counted(handle, run),
             Action::Absolve { run } => self.io.absolve(run),
-            Action::Write { handle, partition, write, verify } => self.io.write(handle, partition, write, verify),
+            Action::Write { handle, partition, write, verify } => writes.push(Write { handle, partition, write, verify }),
             Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
             Action::Look { handle, run, expected } => self.io.look(handle, run, expected),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),
