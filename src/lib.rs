@@ -25,5 +25,8 @@ pub mod engine;
 #[cfg(all(test, feature = "embedded"))]
 #[path = "../__test__/rust/engine_commits.rs"]
 mod engine_commits;
+#[cfg(all(test, feature = "embedded"))]
+#[path = "../__test__/rust/engine_writes.rs"]
+mod engine_writes;
 #[cfg(feature = "ffi")]
 mod ffi;

@@ -14,36 +14,36 @@ use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine;
 use crate::ports::{
-    DeadLetter, Executor, Host, JobSink, JobSource, LogLevel, OutboundJob, RawMessage, SendDone, SourceEvent, SourceHandle, ToSession, TopicFacts,
+    ContextStore, DeadLetter, Executor, Host, JobSink, JobSource, LogLevel, OutboundJob, RawMessage, SendDone, SourceEvent, SourceHandle, ToSession, TopicFacts,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 const KEPT: i32 = 1;
 const MOVING: i32 = 0;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A job log that does what the test says, and notes what the engine does.
 #[derive(Default)]
-struct Log {
+pub struct Log {
     events: Mutex<Option<SourceHandle>>,
     committed: Mutex<Vec<(i32, i64)>>,
     /// Those of them that were committed in a hand-over.
     handed_over: Mutex<Vec<(i32, i64)>>,
     /// The next commit is refused.
     refuses: AtomicBool,
-    changed: Notify,
+    pub changed: Notify,
 }
 
 impl Log {
-    fn emit(&self, event: SourceEvent) {
+    pub fn emit(&self, event: SourceEvent) {
         let events = lock(&self.events).clone().unwrap();
         events(event);
     }
 
-    async fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+    pub async fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
         let found = async {
             loop {
                 let changed = self.changed.notified();
@@ -118,17 +118,21 @@ impl Host for Nobody {
 }
 
 async fn engine(log: &Arc<Log>) -> Engine {
+    engine_over(log, Cluster::default().contexts("contexts"), Arc::new(Nobody)).await
+}
+
+pub async fn engine_over(log: &Arc<Log>, contexts: Arc<dyn ContextStore>, executor: Arc<dyn Executor>) -> Engine {
     let cluster = Cluster::default();
     let ports = Ports {
         source: log.clone(),
         sink: log.clone(),
         direct_sink: log.clone(),
-        contexts: cluster.contexts("contexts"),
+        contexts,
         statuses: cluster.statuses("statuses"),
         leases: None,
         coordination: None,
         timers: Err("none".into()),
-        executor: Arc::new(Nobody),
+        executor,
         host: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
     };

@@ -1,10 +1,12 @@
 //! The outside operations of the control loop. Each runs in a task of its own (writes share one), retries what can pass,
 //! and reports back as an event; none of them decides anything about runs.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -142,10 +144,14 @@ impl Io {
     pub(super) fn write(self: &Arc<Self>, writes: Vec<Write>) {
         let io = self.clone();
         tokio::spawn(async move {
-            let mut open: FuturesUnordered<_> = writes.into_iter().map(|write| io.write_one(write)).collect();
+            let each = writes.into_iter().map(|write| AssertUnwindSafe(io.write_one(write)).catch_unwind());
+            let mut open: FuturesUnordered<_> = each.collect();
             while let Some(ended) = open.next().await {
-                if let Some(event) = ended {
-                    io.report(event);
+                match ended {
+                    Ok(Some(event)) => io.report(event),
+                    Ok(None) => {}
+                    // It must not take the others along; its own run is for the next owner of the partition.
+                    Err(_) => io.ports.host.log(LogLevel::Error, "[KafkaAdapter] the write of a step panicked; its run waits for a restart".to_owned()),
                 }
             }
         });

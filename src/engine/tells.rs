@@ -13,14 +13,14 @@ use crate::ports::ToSession;
 const CROWD: usize = 32;
 /// So many go without waiting for more.
 const ENOUGH: usize = 64;
-/// How long the first of them waits, at most: the granularity of the runtime's timers, which may add as much again.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// Between two deliveries, where there is a crowd: the granularity of the runtime's timers, which may add as much again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is to be told, in its order.
 #[derive(Default)]
 pub(super) struct Tells {
     waiting: Vec<ToSession>,
-    due: Option<Instant>,
+    delivered: Option<Instant>,
 }
 
 impl Tells {
@@ -33,26 +33,29 @@ impl Tells {
         if self.waiting.is_empty() {
             return None;
         }
-        let due = *self.due.get_or_insert(now + PATIENCE);
-        if loaded_runs > CROWD && self.waiting.len() < ENOUGH && now < due {
+        // Loaded runs may be at rest: what comes after a pause goes at once all the same.
+        if loaded_runs > CROWD && self.waiting.len() < ENOUGH && self.due().is_some_and(|due| now < due) {
             return None;
         }
-        self.due = None;
-        Some(std::mem::take(&mut self.waiting))
+        self.delivered = Some(now);
+        Some(self.take())
     }
 
     /// Everything, due or not.
     pub(super) fn take(&mut self) -> Vec<ToSession> {
-        self.due = None;
         std::mem::take(&mut self.waiting)
     }
 
     /// Ends when what waits is due; where nothing waits, never.
     pub(super) async fn wait(&self) {
-        match self.due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
+        match self.due() {
+            Some(due) if !self.waiting.is_empty() => tokio::time::sleep_until(due).await,
+            _ => std::future::pending().await,
         }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.delivered.map(|at| at + PAUSE)
     }
 }
 
@@ -79,35 +82,45 @@ mod tests {
 
     #[test]
     fn a_few_runs_are_told_at_once() {
-        assert_eq!(handles(tells(1).take_due(CROWD, Instant::now())), [0]);
-        assert!(Tells::default().take_due(CROWD, Instant::now()).is_none());
+        let now = Instant::now();
+        let mut tells = tells(1);
+        assert_eq!(handles(tells.take_due(CROWD, now)), [0]);
+        assert!(tells.take_due(CROWD, now).is_none());
+        tells.push(ToSession::Refreshed { handle: 1 });
+        assert_eq!(handles(tells.take_due(CROWD, now)), [1]);
     }
 
     #[test]
-    fn of_many_runs_the_first_waits_for_others_but_not_for_long() {
+    fn of_many_runs_what_follows_a_delivery_waits_for_company_but_not_for_long() {
         let now = Instant::now();
-        let mut tells = tells(2);
+        let mut tells = tells(1);
+        assert_eq!(handles(tells.take_due(CROWD + 1, now)), [0], "after a pause");
+        tells.push(ToSession::Refreshed { handle: 1 });
         assert!(tells.take_due(CROWD + 1, now).is_none());
         tells.push(ToSession::Refreshed { handle: 2 });
-        // The first has waited, whatever came after it.
-        assert!(tells.take_due(CROWD + 1, now + PATIENCE / 2).is_none());
-        assert_eq!(handles(tells.take_due(CROWD + 1, now + PATIENCE)), [0, 1, 2]);
-        // The next wait is one of its own.
+        assert!(tells.take_due(CROWD + 1, now + PAUSE / 2).is_none());
+        assert_eq!(handles(tells.take_due(CROWD + 1, now + PAUSE)), [1, 2]);
         tells.push(ToSession::Refreshed { handle: 3 });
-        assert!(tells.take_due(CROWD + 1, now + PATIENCE).is_none());
+        assert!(tells.take_due(CROWD + 1, now + PAUSE).is_none());
+        // The crowd is gone meanwhile.
+        assert_eq!(handles(tells.take_due(CROWD, now + PAUSE)), [3]);
     }
 
     #[test]
     fn company_ends_the_wait() {
-        let mut tells = tells(u32::try_from(ENOUGH).unwrap());
-        assert_eq!(tells.take_due(CROWD + 1, Instant::now()).map(|taken| taken.len()), Some(ENOUGH));
+        let now = Instant::now();
+        let mut tells = tells(1);
+        assert!(tells.take_due(CROWD + 1, now).is_some());
+        (0..u32::try_from(ENOUGH).unwrap()).for_each(|handle| tells.push(ToSession::Refreshed { handle }));
+        assert_eq!(tells.take_due(CROWD + 1, now).map(|taken| taken.len()), Some(ENOUGH));
     }
 
     #[tokio::test]
     async fn the_wait_ends() {
         let mut tells = tells(1);
-        assert!(tells.take_due(CROWD + 1, Instant::now()).is_none());
+        assert!(tells.take_due(CROWD + 1, Instant::now()).is_some());
+        tells.push(ToSession::Refreshed { handle: 1 });
         tells.wait().await;
-        assert_eq!(handles(tells.take_due(CROWD + 1, Instant::now())), [0]);
+        assert_eq!(handles(tells.take_due(CROWD + 1, Instant::now())), [1]);
     }
 }
