@@ -69,7 +69,7 @@ fn first_step() -> Step {
 }
 
 #[tokio::test]
-async fn g1_a_write_that_panics_and_one_without_an_answer_leave_those_beside_them_alone() {
+async fn g6_a_write_that_panics_and_one_without_an_answer_leave_those_beside_them_alone() {
     let log = Arc::new(Log::default());
     let sessions = Arc::new(Sessions { opened: Mutex::default(), durable: Mutex::default(), log: log.clone() });
     let contexts = Cluster::default().contexts("contexts");
