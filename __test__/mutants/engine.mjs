@@ -34,6 +34,12 @@ export const ENGINE = [
 		source: '__test__/rust/engine_commits.rs',
 		test: 'engine_commits::g5_a_commit_that_fails_is_made_again_though_the_partition_is_at_rest',
 	},
+	{
+		name: 'group-is-written',
+		guarantee: 'G2',
+		source: '__test__/rust/engine_writes.rs',
+		test: 'engine_writes::g6_what_a_store_refuses_of_a_group_is_the_business_of_one_run',
+	},
 	{ name: 'send-once', guarantee: 'G10', suite: UNIT, test: 'G10: a job that could not be sent is sent again' },
 	{
 		name: 'persist-once',

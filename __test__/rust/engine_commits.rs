@@ -14,7 +14,8 @@ use crate::kernel::error::FlowError;
 use crate::kernel::lifecycle::Lifecycle;
 use crate::kernel::machine;
 use crate::ports::{
-    ContextStore, DeadLetter, Executor, Host, JobSink, JobSource, LogLevel, OutboundJob, RawMessage, SendDone, SourceEvent, SourceHandle, ToSession, TopicFacts,
+    ContextStore, DeadLetter, Executor, Host, JobSink, JobSource, LogLevel, OutboundJob, RawMessage, SendDone, SourceEvent, SourceHandle, StatusStore,
+    ToSession, TopicFacts,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,11 +30,13 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 pub struct Log {
     events: Mutex<Option<SourceHandle>>,
-    committed: Mutex<Vec<(i32, i64)>>,
+    pub committed: Mutex<Vec<(i32, i64)>>,
     /// Those of them that were committed in a hand-over.
     handed_over: Mutex<Vec<(i32, i64)>>,
     /// The next commit is refused.
     refuses: AtomicBool,
+    /// Runs of dead letters.
+    pub buried: Mutex<Vec<String>>,
     pub changed: Notify,
 }
 
@@ -96,8 +99,10 @@ impl JobSink for Log {
         done(Ok(None));
     }
 
-    fn dead_letter(&self, _letter: &DeadLetter, done: SendDone) {
+    fn dead_letter(&self, letter: &DeadLetter, done: SendDone) {
+        lock(&self.buried).extend(letter.run.clone());
         done(Ok(None));
+        self.changed.notify_one();
     }
 
     async fn close(&self) {}
@@ -118,17 +123,17 @@ impl Host for Nobody {
 }
 
 async fn engine(log: &Arc<Log>) -> Engine {
-    engine_over(log, Cluster::default().contexts("contexts"), Arc::new(Nobody)).await
+    let cluster = Cluster::default();
+    engine_over(log, cluster.contexts("contexts"), cluster.statuses("statuses"), Arc::new(Nobody)).await
 }
 
-pub async fn engine_over(log: &Arc<Log>, contexts: Arc<dyn ContextStore>, executor: Arc<dyn Executor>) -> Engine {
-    let cluster = Cluster::default();
+pub async fn engine_over(log: &Arc<Log>, contexts: Arc<dyn ContextStore>, statuses: Arc<dyn StatusStore>, executor: Arc<dyn Executor>) -> Engine {
     let ports = Ports {
         source: log.clone(),
         sink: log.clone(),
         direct_sink: log.clone(),
         contexts,
-        statuses: cluster.statuses("statuses"),
+        statuses,
         leases: None,
         coordination: None,
         timers: Err("none".into()),

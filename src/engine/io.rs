@@ -1,24 +1,22 @@
-//! The outside operations of the control loop. Each runs in a task of its own (writes share one), retries what can pass,
+//! The outside operations of the control loop. Each runs in a task of its own (writes share one, see `groups.rs`), retries what can pass,
 //! and reports back as an event; none of them decides anything about runs.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Ports;
 use super::event::Event;
+use super::groups::Write;
 use super::health::Board;
 use super::leases::{LeaseTable, Permission};
 use crate::kernel::error::FlowError;
 use crate::kernel::mutant::{Mutant, mutant};
 use crate::kernel::retry::Backoff;
 use crate::kernel::timer::Timer;
-use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StatusRecord, StoredContext};
+use crate::ports::{ContextWrite, DeadLetter, LogLevel, OutboundJob, StoredContext};
 
 /// How often a withheld permission is looked at again.
 const WITHHELD_PAUSE: Duration = Duration::from_millis(20);
@@ -27,15 +25,6 @@ const KAFKA_PAUSE: Duration = Duration::from_secs(1);
 
 /// The place of sends in health.
 const JOB_TOPIC: &str = "job topic";
-
-/// A step commit that the loop hands over.
-pub(super) struct Write {
-    pub(super) handle: u32,
-    pub(super) partition: i32,
-    pub(super) write: ContextWrite,
-    /// Write time that the row must still have, if that is to be looked at first.
-    pub(super) verify: Option<i64>,
-}
 
 /// What every IO task needs; they share one.
 pub(super) struct Io {
@@ -55,14 +44,27 @@ impl Io {
     }
 
     // Repeats an operation until it succeeds or fails for good.
-    pub(super) async fn persist<T, F, Fut>(&self, place: &str, mut operation: F) -> Result<T, FlowError>
+    pub(super) async fn persist<T, F, Fut>(&self, place: &str, operation: F) -> Result<T, FlowError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, FlowError>>,
+    {
+        self.persist_after(None, place, operation).await
+    }
+
+    // As `persist`; `failed` is what the first attempt has met, if that was made elsewhere.
+    pub(super) async fn persist_after<T, F, Fut>(&self, mut failed: Option<FlowError>, place: &str, mut operation: F) -> Result<T, FlowError>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, FlowError>>,
     {
         let mut attempt = 0;
         loop {
-            match operation().await {
+            let outcome = match failed.take() {
+                Some(error) => Err(error),
+                None => operation().await,
+            };
+            match outcome {
                 Ok(value) => {
                     if attempt > 0 && self.board.well(place) {
                         self.log_recovery(place);
@@ -139,26 +141,8 @@ impl Io {
         });
     }
 
-    /// Carries out the writes of one turn of the loop, each with its own retries. They share a task: their requests reach the store's
-    /// connection together and their answers wake one task, which costs both sides less than a task per write (decision 69).
-    pub(super) fn write(self: &Arc<Self>, writes: Vec<Write>) {
-        let io = self.clone();
-        tokio::spawn(async move {
-            let each = writes.into_iter().map(|write| AssertUnwindSafe(io.write_one(write)).catch_unwind());
-            let mut open: FuturesUnordered<_> = each.collect();
-            while let Some(ended) = open.next().await {
-                match ended {
-                    Ok(Some(event)) => io.report(event),
-                    Ok(None) => {}
-                    // It must not take the others along; its own run is for the next owner of the partition.
-                    Err(_) => io.ports.host.log(LogLevel::Error, "[KafkaAdapter] the write of a step panicked; its run waits for a restart".to_owned()),
-                }
-            }
-        });
-    }
-
-    // `None` when the partition is gone: its run was closed, nothing is to be recorded.
-    async fn write_one(&self, Write { handle, partition, write, verify }: Write) -> Option<Event> {
+    // `failed`: what an attempt has met already. `None` when the partition is gone: its run was closed, nothing is to be recorded.
+    pub(super) async fn write_one(&self, Write { handle, partition, write, verify }: Write, failed: Option<FlowError>) -> Option<Event> {
         if let Some(expected) = verify
             && let Some(theirs) = self.verify(&write.run, expected).await
         {
@@ -169,7 +153,7 @@ impl Io {
             Ok(false) => return None,
             Err(error) => return Some(Event::Written(handle, Err(error))),
         }
-        let result = self.persist("context store", || self.permitted(partition, || self.ports.contexts.write(&write))).await;
+        let result = self.persist_after(failed, "context store", || self.permitted(partition, || self.ports.contexts.write(&write))).await;
         Some(Event::Written(handle, result.transpose()?.map(drop)))
     }
 
@@ -252,22 +236,6 @@ impl Io {
                 Permission::Refused => return Ok(None),
             }
         }
-    }
-
-    pub(super) fn publish(self: &Arc<Self>, handle: u32, partition: i32, record: StatusRecord) {
-        let io = self.clone();
-        tokio::spawn(async move {
-            match io.publish_or_give_up(partition, &record).await {
-                // The partition is gone, or the worker: the next owner publishes it.
-                None => {}
-                Some(written) => {
-                    if written && io.log_outcomes && record.status != "running" {
-                        io.ports.host.log(LogLevel::Info, format!("[KafkaAdapter] Published final result for Run ID {}.", record.run));
-                    }
-                    io.report(Event::Published(handle));
-                }
-            }
-        });
     }
 
     /// Marks a run as running, once and without patience: without the lease nobody here knows whether

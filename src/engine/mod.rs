@@ -15,6 +15,7 @@
 //! | `health` | what `health()` answers |
 
 mod event;
+mod groups;
 mod health;
 mod io;
 mod leases;

@@ -18,18 +18,18 @@ impl Io {
     /// Writes an outcome. A refusal holds the run, its message and its place in memory, so that nothing is lost and
     /// intake stops by itself where nothing can be written; only a row that is refused alone is given up.
     ///
-    /// Answers whether it was written; `None` when that is the next owner's business.
-    pub(super) async fn publish_or_give_up(&self, partition: i32, record: &StatusRecord) -> Option<bool> {
+    /// `failed` is what an attempt has met already. Answers whether it was written; `None` when that is the next owner's business.
+    pub(super) async fn publish_or_give_up(&self, partition: i32, record: &StatusRecord, mut failed: Option<FlowError>) -> Option<bool> {
         if mutant(Mutant::PublishOnce) {
             return Some(self.permitted(partition, || self.ports.statuses.publish(record)).await.is_ok());
         }
         let others = self.published.load(Ordering::Relaxed);
         let mut attempt = 0;
         loop {
-            match self.persist(PLACE, || self.permitted(partition, || self.ports.statuses.publish(record))).await {
+            match self.persist_after(failed.take(), PLACE, || self.permitted(partition, || self.ports.statuses.publish(record))).await {
                 Ok(None) => return None,
                 Ok(Some(())) => {
-                    self.published.fetch_add(1, Ordering::Relaxed);
+                    self.count_published(1);
                     if attempt > 0 && self.board.well(PLACE) {
                         self.log_recovery(PLACE);
                     }
@@ -47,6 +47,10 @@ impl Io {
                 }
             }
         }
+    }
+
+    pub(super) fn count_published(&self, records: usize) {
+        self.published.fetch_add(records as u64, Ordering::Relaxed);
     }
 
     fn complain(&self, record: &StatusRecord, error: &FlowError) {

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::event::{Command, Event};
+use super::groups::{Outcome, Write};
 use super::health::{Board, Health};
-use super::io::{Io, Write};
+use super::io::Io;
 use super::leases::{LeaseKeeper, LeaseTable};
 use super::tells::Tells;
 use super::{Ports, Settings, shutdown};
@@ -543,7 +544,7 @@ impl Worker {
     }
 
     pub(super) fn act(&mut self) {
-        let mut writes: Vec<Write> = Vec::new();
+        let (mut writes, mut outcomes) = (Vec::new(), Vec::new());
         // Carrying out an action can make the machine decide something more.
         loop {
             let actions = self.machine.take_actions();
@@ -551,15 +552,18 @@ impl Worker {
                 break;
             }
             for action in actions {
-                self.carry_out(action, &mut writes);
+                self.carry_out(action, &mut writes, &mut outcomes);
             }
         }
         if !writes.is_empty() {
             self.io.write(writes);
         }
+        if !outcomes.is_empty() {
+            self.io.publish(outcomes);
+        }
     }
 
-    fn carry_out(&mut self, action: Action, writes: &mut Vec<Write>) {
+    fn carry_out(&mut self, action: Action, writes: &mut Vec<Write>, outcomes: &mut Vec<Outcome>) {
         match action {
             Action::Tell(event) => self.tells.push(event),
             Action::Load { handle, run } => self.io.load(handle, run),
@@ -568,7 +572,7 @@ impl Worker {
             Action::LoadCounted { handle, run } => self.io.load_counted(handle, run),
             Action::Absolve { run } => self.io.absolve(run),
             Action::Write { handle, partition, write, verify } => writes.push(Write { handle, partition, write, verify }),
-            Action::Publish { handle, partition, record } => self.io.publish(handle, partition, record),
+            Action::Publish { handle, partition, record } => outcomes.push(Outcome { handle, partition, record }),
             Action::Look { handle, run, expected } => self.io.look(handle, run, expected),
             Action::FindTimers { partition, epoch, from_ms, until_ms } => self.io.find_timers(partition, epoch, from_ms, until_ms),
             Action::FindParked { partition, epoch } => self.io.find_parked(partition, epoch),

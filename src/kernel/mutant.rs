@@ -76,6 +76,8 @@ mutants! {
     StopAtOnce = "stop-at-once",
     /// Positions whose commit has failed are not committed again.
     CommitOnce = "commit-once",
+    /// Steps and outcomes that could not be written together count as written.
+    GroupIsWritten = "group-is-written",
     /// A message that could not be sent is not sent again.
     SendOnce = "send-once",
     /// What a store refused for a moment is not tried again.

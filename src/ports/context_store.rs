@@ -20,6 +20,19 @@ pub trait ContextStore: Send + Sync + 'static {
     async fn write_micros(&self, run: &str) -> Result<Option<i64>, FlowError>;
     /// Writes one step.
     async fn write(&self, write: &ContextWrite) -> Result<(), FlowError>;
+    /// Which steps of different runs `write_group` should write together, by index; each is in one group. Unless overridden: each
+    /// alone.
+    fn groups(&self, writes: &[&ContextWrite]) -> Vec<Vec<usize>> {
+        (0..writes.len()).map(|index| vec![index]).collect()
+    }
+    /// Writes the steps of a group, each of them as `write` would. `Ok` when all are durable; after an error nothing is known of
+    /// any of them, and the caller writes each one again.
+    async fn write_group(&self, writes: &[&ContextWrite]) -> Result<(), FlowError> {
+        for write in writes {
+            self.write(write).await?;
+        }
+        Ok(())
+    }
     /// Closes what this store created itself.
     async fn close(&self) {}
 }

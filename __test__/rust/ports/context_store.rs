@@ -89,13 +89,39 @@ pub async fn a_megabyte_and_many_runs_at_once_are_fine(store: Arc<dyn ContextSto
     assert_eq!(text(&*store, "r123").await.as_deref(), Some(r#"{"n":123,"_flowcraft":{"at":10}}"#));
 }
 
+pub async fn groups_of_steps_are_written_as_if_they_had_come_alone(store: Arc<dyn ContextStore>) {
+    let big = format!("\"{}\"", "z".repeat(20_000));
+    let runs: Vec<String> = (0..25).map(|number| format!("g{number}")).collect();
+    let steps_at = |time: i64| -> Vec<ContextWrite> {
+        let value = |number: usize| if number == 7 { big.clone() } else { format!("{{\"at\":{time}}}") };
+        runs.iter().enumerate().map(|(number, run)| step(&*store, run, &[("a", &value(number)), ("b", "2")], time)).collect()
+    };
+    // The third time is an old one.
+    for time in [2_000, 3_000, 1_000] {
+        let steps = steps_at(time);
+        let all: Vec<&ContextWrite> = steps.iter().collect();
+        let groups = store.groups(&all);
+        let mut seen = groups.concat();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..runs.len()).collect::<Vec<_>>());
+        for group in groups {
+            store.write_group(&group.into_iter().map(|index| all[index]).collect::<Vec<_>>()).await.unwrap();
+        }
+    }
+    for (expected, run) in steps_at(3_000).iter().zip(&runs) {
+        let a = expected.changes[0].1.as_deref().unwrap();
+        assert_eq!(text(&*store, run).await, Some(format!(r#"{{"a":{a},"b":2,"_flowcraft":{{"at":3000}}}}"#)));
+        assert_eq!(micros(&*store, run).await, Some(3_000));
+    }
+}
+
 /// Every scenario as a test of one implementation.
 macro_rules! context_store_suite {
     ($store:expr) => {
         $crate::ports::context_store::context_store_suite!($store;
             a_write_is_seen_by_the_next_read, a_key_that_is_deleted_is_gone, an_older_write_never_replaces_a_newer_one,
             a_repeated_write_changes_nothing, a_step_without_changes_still_writes_its_checkpoint,
-            a_megabyte_and_many_runs_at_once_are_fine);
+            a_megabyte_and_many_runs_at_once_are_fine, groups_of_steps_are_written_as_if_they_had_come_alone);
     };
     ($store:expr; $($name:ident),+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

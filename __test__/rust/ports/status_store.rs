@@ -65,10 +65,29 @@ pub async fn a_repeat_is_byte_identical(statuses: Arc<dyn Statuses>) {
     }
 }
 
+pub async fn groups_of_outcomes_are_written_as_if_they_had_come_alone(statuses: Arc<dyn Statuses>) {
+    let store = statuses.store();
+    // The third time is an old one.
+    for (status, time) in [("awaiting", 2_000_000), ("completed", 3_000_000), ("failed", 1_000_000)] {
+        let records: Vec<_> = (0..25).map(|number| StatusRecord { run: format!("g{number}"), ..outcome(status, time) }).collect();
+        let all: Vec<&StatusRecord> = records.iter().collect();
+        let groups = store.groups(&all);
+        let mut seen = groups.concat();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..all.len()).collect::<Vec<_>>());
+        for group in groups {
+            store.publish_group(&group.into_iter().map(|index| all[index]).collect::<Vec<_>>()).await.unwrap();
+        }
+    }
+    for number in 0..25 {
+        assert_eq!(statuses.row(&format!("g{number}")).await, row("completed", Some("{\"status\":\"completed\"}"), 3_000));
+    }
+}
+
 /// Every scenario as a test of one implementation.
 macro_rules! status_store_suite {
     ($store:expr) => {
-        $crate::ports::status_store::status_store_suite!($store; an_outcome_follows_a_touch, an_older_record_never_replaces_a_newer_one, what_a_row_says_can_be_asked, a_repeat_is_byte_identical);
+        $crate::ports::status_store::status_store_suite!($store; an_outcome_follows_a_touch, an_older_record_never_replaces_a_newer_one, what_a_row_says_can_be_asked, a_repeat_is_byte_identical, groups_of_outcomes_are_written_as_if_they_had_come_alone);
     };
     ($store:expr; $($name:ident),+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 
+use super::groups::{self, Batches, Candidate, Replicas};
 use super::schema::{self, TableName};
 use super::session::SharedSession;
 use super::{errors, statements};
@@ -23,6 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 struct Prepared {
     load: PreparedStatement,
     write: PreparedStatement,
+    batches: Batches,
     /// Whether there is a column for the checkpoint.
     beside: bool,
 }
@@ -46,7 +48,8 @@ impl Prepared {
         } else {
             (statements::load_document(table), statements::write_document(table))
         };
-        Ok(Arc::new(Self { load: session.prepare(load).await?, write: session.prepare(write).await?, beside }))
+        let (load, write) = (session.prepare(load).await?, session.prepare(write).await?);
+        Ok(Arc::new(Self { load, batches: Batches::of(&write), write, beside }))
     }
 }
 
@@ -118,6 +121,12 @@ impl CassandraContexts {
     }
 }
 
+/// What a step writes: its text and its time.
+fn values_of(write: &ContextWrite) -> Result<(&str, i64), FlowError> {
+    let text = write.document.as_deref().ok_or_else(|| FlowError::Internal { place: "document layout", detail: "a step without its document".into() })?;
+    Ok((text, if mutant(Mutant::WriteNow) { wall_micros() } else { write.timestamp_micros }))
+}
+
 /// Whether a text has no checkpoint in it. A false alarm costs a look at the table's columns, once a second.
 fn lacks_checkpoint(found: Option<&StoredContext>) -> bool {
     let text = found.map(|stored| &stored.state);
@@ -151,11 +160,37 @@ impl ContextStore for CassandraContexts {
     }
 
     async fn write(&self, write: &ContextWrite) -> Result<(), FlowError> {
-        let text = write.document.as_deref().ok_or_else(|| FlowError::Internal { place: "document layout", detail: "a step without its document".into() })?;
-        let timestamp_micros = if mutant(Mutant::WriteNow) { wall_micros() } else { write.timestamp_micros };
+        let (text, timestamp_micros) = values_of(write)?;
         if self.prepared().beside {
             return self.put_both(&write.run, text, &write.checkpoint, timestamp_micros).await;
         }
         self.put(&write.run, text, timestamp_micros).await
+    }
+
+    fn groups(&self, writes: &[&ContextWrite]) -> Vec<Vec<usize>> {
+        let beside = self.prepared().beside;
+        groups::groups(writes.iter().map(|write| Candidate {
+            replicas: Replicas::of(&self.session, &self.time, &write.run),
+            bytes: write.document.as_ref().map_or(0, String::len) + if beside { write.checkpoint.len() } else { 0 } + write.run.len(),
+            rows: 1,
+        }))
+    }
+
+    async fn write_group(&self, writes: &[&ContextWrite]) -> Result<(), FlowError> {
+        let prepared = self.prepared();
+        let Some(batch) = prepared.batches.for_runs(writes.len()) else {
+            for write in writes {
+                self.write(write).await?;
+            }
+            return Ok(());
+        };
+        let answer = if prepared.beside {
+            let values: Result<Vec<_>, _> = writes.iter().map(|write| values_of(write).map(|(text, at)| (&write.run, text, &write.checkpoint, at))).collect();
+            self.session.driver.batch(batch, values?).await
+        } else {
+            let values: Result<Vec<_>, _> = writes.iter().map(|write| values_of(write).map(|(text, at)| (&write.run, text, at))).collect();
+            self.session.driver.batch(batch, values?).await
+        };
+        answer.map(drop).map_err(|error| errors::store(format!("writing the contexts of {} runs", writes.len()), &error))
     }
 }

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use scylla::errors::ExecutionError;
+use scylla::response::query_result::QueryResult;
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::row::SerializeRow;
-use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
 
+use super::groups::{self, Candidate, Replicas};
 use super::schema::TableName;
 use super::session::SharedSession;
 use super::{errors, statements};
@@ -23,6 +25,9 @@ const PAGE_ROWS: i32 = 1_000;
 const PICKED_KEYS: usize = 100;
 /// How often a load of several pages is repeated when a step came in between.
 const LOADS: usize = 4;
+
+/// A statement and what it binds.
+type Operation<'a> = (&'a PreparedStatement, Vec<CqlValue>);
 
 /// A key, its raw value and its write time.
 pub(super) type Row = (String, Option<String>, Option<i64>);
@@ -119,7 +124,7 @@ impl CassandraEntries {
     /// Writes keys of one run, all or none; `None` deletes. One operation per key: with equal timestamps a
     /// deletion would win over a value, whatever the order.
     pub(super) async fn put<'a>(&self, run: &str, changes: impl Iterator<Item = (&'a str, Option<&'a str>)>, timestamp_micros: i64) -> Result<(), FlowError> {
-        let mut operations: Vec<(&PreparedStatement, Vec<CqlValue>)> = changes.map(|(key, raw)| self.operation(run, key, raw, timestamp_micros)).collect();
+        let mut operations: Vec<Operation<'_>> = changes.map(|(key, raw)| self.operation(run, key, raw, timestamp_micros)).collect();
         let operation = || format!("writing the context of run \"{run}\"");
         let answer = match operations.len() {
             0 => return Ok(()),
@@ -128,14 +133,19 @@ impl CassandraEntries {
                 self.session.driver.execute_unpaged(statement, values).await
             }
             _ => {
-                let (batch, values) = batched(operations);
-                self.session.driver.batch(&batch, values).await
+                // One partition, so that the server applies it as one mutation: no batch log is needed for all or none.
+                self.batch(operations).await
             }
         };
         answer.map(drop).map_err(|error| errors::store(operation(), &error))
     }
 
-    fn operation(&self, run: &str, key: &str, raw: Option<&str>, timestamp_micros: i64) -> (&PreparedStatement, Vec<CqlValue>) {
+    async fn batch(&self, operations: Vec<Operation<'_>>) -> Result<QueryResult, ExecutionError> {
+        let (statements, values): (Vec<_>, Vec<_>) = operations.into_iter().unzip();
+        self.session.driver.batch(&groups::unlogged(statements.into_iter()), values).await
+    }
+
+    fn operation(&self, run: &str, key: &str, raw: Option<&str>, timestamp_micros: i64) -> Operation<'_> {
         let (run, key, at) = (CqlValue::Text(run.into()), CqlValue::Text(key.into()), CqlValue::BigInt(timestamp_micros));
         match raw {
             Some(raw) => (&self.set, vec![run, key, CqlValue::Text(raw.into()), at]),
@@ -144,17 +154,10 @@ impl CassandraEntries {
     }
 }
 
-/// One partition, so that the server applies it as one mutation: no batch log is needed for all or none.
-fn batched(operations: Vec<(&PreparedStatement, Vec<CqlValue>)>) -> (Batch, Vec<Vec<CqlValue>>) {
-    let mut batch = Batch::new(BatchType::Unlogged);
-    // Each statement binds its timestamp, so that a repeat writes the same cells again.
-    batch.set_is_idempotent(true);
-    let mut values = Vec::with_capacity(operations.len());
-    for (statement, bound) in operations {
-        batch.append_statement(statement.clone());
-        values.push(bound);
-    }
-    (batch, values)
+/// The keys that a step writes: what it changes, and the checkpoint.
+fn keys_of(write: &ContextWrite) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let changes = write.changes.iter().map(|(key, raw)| (key.as_str(), raw.as_deref()));
+    changes.chain([(RESERVED_KEY, Some(write.checkpoint.as_str()))])
 }
 
 #[async_trait]
@@ -175,8 +178,19 @@ impl ContextStore for CassandraEntries {
     }
 
     async fn write(&self, write: &ContextWrite) -> Result<(), FlowError> {
-        let keys = write.changes.iter().map(|(key, raw)| (key.as_str(), raw.as_deref()));
-        let checkpoint = [(RESERVED_KEY, Some(write.checkpoint.as_str()))];
-        self.put(&write.run, keys.chain(checkpoint), write.timestamp_micros).await
+        self.put(&write.run, keys_of(write), write.timestamp_micros).await
+    }
+
+    fn groups(&self, writes: &[&ContextWrite]) -> Vec<Vec<usize>> {
+        groups::groups(writes.iter().map(|write| Candidate {
+            replicas: Replicas::of(&self.session, &self.time, &write.run),
+            bytes: keys_of(write).map(|(key, raw)| write.run.len() + key.len() + raw.map_or(0, str::len)).sum(),
+            rows: write.changes.len() + 1,
+        }))
+    }
+
+    async fn write_group(&self, writes: &[&ContextWrite]) -> Result<(), FlowError> {
+        let operations = writes.iter().flat_map(|write| keys_of(write).map(|(key, raw)| self.operation(&write.run, key, raw, write.timestamp_micros)));
+        self.batch(operations.collect()).await.map(drop).map_err(|error| errors::store(format!("writing the contexts of {} runs", writes.len()), &error))
     }
 }

@@ -4,6 +4,7 @@ mod context_store;
 mod ensure;
 mod entries_store;
 mod errors;
+mod groups;
 mod leases;
 mod migration;
 mod running;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 
+use super::groups::{self, Batches, Candidate, Replicas};
 use super::running::RunningIndex;
 use super::schema::{self, Inspection, StatusColumns, TableName};
 use super::session::SharedSession;
@@ -27,6 +28,7 @@ pub(super) struct CassandraStatuses {
     life: Option<i32>,
     touch: Option<PreparedStatement>,
     publish: PreparedStatement,
+    batches: Batches,
     read: PreparedStatement,
     /// Absent where there is no table for it, or the status rows do not tell who is running.
     running: Option<Arc<RunningIndex>>,
@@ -42,7 +44,7 @@ impl CassandraStatuses {
         let publish = session.prepare(statements::publish_status(table, columns, life.is_some())).await?;
         let read = session.prepare(statements::read_status(table, columns)).await?;
         let running = running(&session, table, columns).await?;
-        Ok(Self { session, columns, life, touch, publish, read, running })
+        Ok(Self { session, columns, life, touch, batches: Batches::of(&publish), publish, read, running })
     }
 
     /// The index of running runs, where there is one.
@@ -87,6 +89,23 @@ impl CassandraStatuses {
         value.as_text().cloned()
     }
 
+    fn values_of(&self, record: &StatusRecord) -> Vec<CqlValue> {
+        let mut values = vec![CqlValue::Text(record.run.clone())];
+        values.extend(self.columns.status.then(|| CqlValue::Text(record.status.clone())));
+        values.extend(self.columns.status_data.then(|| CqlValue::Text(record.status_data.clone())));
+        values.extend(self.columns.updated_at.then(|| updated_at(record.timestamp_micros)));
+        values.push(CqlValue::BigInt(record.timestamp_micros));
+        values.extend(self.life.map(|seconds| CqlValue::Int(if is_final(&record.status) { seconds } else { FOR_EVER })));
+        values
+    }
+
+    /// After the row, so that nobody misses a run that is running. One that stays in the index is looked at once more.
+    async fn leave_index(&self, record: &StatusRecord) {
+        if let (Some(running), false) = (&self.running, record.status == RUNNING) {
+            drop(running.leave(&record.run).await);
+        }
+    }
+
     async fn execute(&self, statement: &PreparedStatement, values: Vec<CqlValue>, operation: impl Fn() -> String) -> Result<(), FlowError> {
         let answer = self.session.driver.execute_unpaged(statement, values).await;
         answer.map(drop).map_err(|error| errors::store(operation(), &error))
@@ -124,16 +143,31 @@ impl StatusStore for CassandraStatuses {
     }
 
     async fn publish(&self, record: &StatusRecord) -> Result<(), FlowError> {
-        let mut values = vec![CqlValue::Text(record.run.clone())];
-        values.extend(self.columns.status.then(|| CqlValue::Text(record.status.clone())));
-        values.extend(self.columns.status_data.then(|| CqlValue::Text(record.status_data.clone())));
-        values.extend(self.columns.updated_at.then(|| updated_at(record.timestamp_micros)));
-        values.push(CqlValue::BigInt(record.timestamp_micros));
-        values.extend(self.life.map(|seconds| CqlValue::Int(if is_final(&record.status) { seconds } else { FOR_EVER })));
-        self.execute(&self.publish, values, || format!("publishing the status of run \"{}\"", record.run)).await?;
-        if let (Some(running), false) = (&self.running, record.status == RUNNING) {
-            // After the row, so that nobody misses a run that is running. One that stays in the index is looked at once more.
-            drop(running.leave(&record.run).await);
+        self.execute(&self.publish, self.values_of(record), || format!("publishing the status of run \"{}\"", record.run)).await?;
+        self.leave_index(record).await;
+        Ok(())
+    }
+
+    fn groups(&self, records: &[&StatusRecord]) -> Vec<Vec<usize>> {
+        groups::groups(records.iter().map(|record| Candidate {
+            replicas: Replicas::of(&self.session, &self.read, &record.run),
+            bytes: record.run.len() + record.status.len() + record.status_data.len(),
+            rows: 1,
+        }))
+    }
+
+    async fn publish_group(&self, records: &[&StatusRecord]) -> Result<(), FlowError> {
+        let Some(batch) = self.batches.for_runs(records.len()) else {
+            for record in records {
+                self.publish(record).await?;
+            }
+            return Ok(());
+        };
+        let values: Vec<_> = records.iter().map(|record| self.values_of(record)).collect();
+        let answer = self.session.driver.batch(batch, values).await;
+        answer.map_err(|error| errors::store(format!("publishing the status of {} runs", records.len()), &error))?;
+        for record in records {
+            self.leave_index(record).await;
         }
         Ok(())
     }
