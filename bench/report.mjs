@@ -244,7 +244,7 @@ of the loop (F1), which runs no JavaScript, is bounded by what Flowcraft and the
 
 Processors that are not busy wait in step: runs that were written together go on together, so that the JavaScript thread computes up to 256 steps while Cassandra waits for
 them. Parts of a turn go ahead after 128 steps (decision 67); smaller ones fill the gap further, and each step costs as much more. Cassandra's processor time is mostly its threads' waiting
-for work: eight rows in one request took as much as one by one, and the loop above, which leaves it no pause, takes 25 us per write of it, this package 80 to 90, 1.4.4 with its
+for work: steps of several runs share a request (decision 71), which took a sixth off it; the loop above, which leaves it no pause, takes 25 us per write of it, this package about 80, 1.4.4 with its
 2,000 requests a second about 300. Also tried and left: another allocator for the engine (decision 67); one thread for the engine instead of two (fewer jobs/s); a linger of 5 ms (fewer
 requests for Kafka, no more jobs/s once its code is compiled, too).
 
