@@ -241,6 +241,12 @@ async fn g6_what_a_store_refuses_of_a_group_is_the_business_of_one_run() {
         alone.sort_unstable();
         offered.sort_unstable();
         assert_eq!(alone, offered, "each one again, with the same text and time");
+
+        let second_step = || Step { seq: 2, ..first_step() };
+        worker.engine.turn([WELL, "also well"].map(|run| Command::Step(worker.handle(run), Box::new(second_step()))).into());
+        worker.log.until("both are durable", |_| (lock(&worker.sessions.durable).len() == 4).then_some(())).await;
+        let tried_again = matches!(together, Together::NotNow);
+        assert_eq!(lock(&store.groups).len(), if tried_again { 2 } else { 1 }, "what was refused together is not offered together again");
         worker.engine.stop(PATIENCE / 100).await;
     }
 }

@@ -1,10 +1,12 @@
 //! Steps and outcomes of one turn of the loop, in the groups that their store would rather have together (decisions 69 and 71).
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
 
 use super::event::Event;
 use super::io::Io;
@@ -12,6 +14,29 @@ use super::leases::Permission;
 use crate::kernel::error::FlowError;
 use crate::kernel::mutant::{Mutant, mutant};
 use crate::ports::{ContextWrite, LogLevel, StatusRecord};
+
+/// For how long nothing goes in groups after one was refused.
+const APART: Duration = Duration::from_secs(60);
+
+/// Whether things go in groups. A server that refuses batches for good, by a limit of its own, is not to get each of them first.
+#[derive(Default)]
+pub(super) struct Company {
+    apart_until: Mutex<Option<Instant>>,
+}
+
+impl Company {
+    fn is_welcome(&self) -> bool {
+        self.lock().is_none_or(|until| until <= Instant::now())
+    }
+
+    fn part(&self) {
+        *self.lock() = Some(Instant::now() + APART);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.apart_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A step commit that the loop hands over.
 pub(super) struct Write {
@@ -37,7 +62,7 @@ impl Io {
         tokio::spawn(async move {
             // What has to be looked at or noted down first goes alone.
             let (plain, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.verify.is_none() && write.write.timers.is_empty());
-            let split = io.ports.contexts.groups(&plain.iter().map(|write| &write.write).collect::<Vec<_>>());
+            let split = io.split(|| io.ports.contexts.groups(&plain.iter().map(|write| &write.write).collect::<Vec<_>>()));
             let groups = grouped(plain, split).into_iter().chain(others.into_iter().map(|write| vec![write]));
             all(groups.map(|group| io.write_group(group))).await;
         });
@@ -63,7 +88,7 @@ impl Io {
     pub(super) fn publish(self: &Arc<Self>, outcomes: Vec<Outcome>) {
         let io = self.clone();
         tokio::spawn(async move {
-            let split = io.ports.statuses.groups(&outcomes.iter().map(|outcome| &outcome.record).collect::<Vec<_>>());
+            let split = io.split(|| io.ports.statuses.groups(&outcomes.iter().map(|outcome| &outcome.record).collect::<Vec<_>>()));
             all(grouped(outcomes, split).into_iter().map(|group| io.publish_outcomes(group))).await;
         });
     }
@@ -108,9 +133,22 @@ impl Io {
         match AssertUnwindSafe(operation()).catch_unwind().await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) if mutant(Mutant::GroupIsWritten) => Ok(()),
-            Ok(Err(error)) => Err(Some(error).filter(FlowError::retryable)),
-            Err(_) => Err(None),
+            Ok(Err(error)) if error.retryable() => Err(Some(error)),
+            Ok(Err(error)) => Err(self.part(&error.to_string())),
+            Err(_) => Err(self.part("a panic")),
         }
+    }
+
+    // Who sent the group has nothing to wait for.
+    fn part(&self, why: &str) -> Option<FlowError> {
+        self.company.part();
+        self.ports.host.log(LogLevel::Warn, format!("[KafkaAdapter] writes of several runs in one request were refused; each goes alone for a minute: {why}"));
+        None
+    }
+
+    // What is in no group goes alone, as `grouped` has it.
+    fn split(&self, groups: impl FnOnce() -> Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+        if self.company.is_welcome() { catch_unwind(AssertUnwindSafe(groups)).unwrap_or_default() } else { Vec::new() }
     }
 
     // A panic must not take those along that share a task; the run is for the next owner of its partition.
@@ -128,7 +166,7 @@ async fn all(operations: impl Iterator<Item = impl Future<Output = ()>>) {
     while open.next().await.is_some() {}
 }
 
-/// Items in the groups of a store, which are indexes. What it has forgotten goes alone: no run may stop for that.
+/// Items in the groups of a store, which are indexes. What is in none of them goes alone.
 fn grouped<T>(items: Vec<T>, split: Vec<Vec<usize>>) -> Vec<Vec<T>> {
     let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
     let mut groups: Vec<Vec<T>> = split.into_iter().map(|group| group.into_iter().filter_map(|index| items.get_mut(index)?.take()).collect()).collect();

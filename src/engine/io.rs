@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Ports;
 use super::event::Event;
-use super::groups::Write;
+use super::groups::{Company, Write};
 use super::health::Board;
 use super::leases::{LeaseTable, Permission};
 use crate::kernel::error::FlowError;
@@ -35,6 +35,7 @@ pub(super) struct Io {
     pub(super) topic: String,
     pub(super) log_outcomes: bool,
     pub(super) published: Arc<AtomicU64>,
+    pub(super) company: Company,
 }
 
 impl Io {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::event::{Command, Event};
-use super::groups::{Outcome, Write};
+use super::groups::{Company, Outcome, Write};
 use super::health::{Board, Health};
 use super::io::Io;
 use super::leases::{LeaseKeeper, LeaseTable};
@@ -210,6 +210,7 @@ impl Worker {
             topic: settings.topic.clone(),
             log_outcomes: settings.log_outcomes,
             published: Arc::default(),
+            company: Company::default(),
         });
         let config = Config { layout: ports.contexts.layout(), timers: ports.timers.is_ok(), ..settings.machine.clone() };
         let machine = Machine::new(config, partitions);

@@ -173,6 +173,7 @@ impl ContextStore for CassandraContexts {
             replicas: Replicas::of(&self.session, &self.time, &write.run),
             bytes: write.document.as_ref().map_or(0, String::len) + if beside { write.checkpoint.len() } else { 0 } + write.run.len(),
             rows: 1,
+            cells: 1 + usize::from(beside),
         }))
     }
 

@@ -186,6 +186,7 @@ impl ContextStore for CassandraEntries {
             replicas: Replicas::of(&self.session, &self.time, &write.run),
             bytes: keys_of(write).map(|(key, raw)| write.run.len() + key.len() + raw.map_or(0, str::len)).sum(),
             rows: write.changes.len() + 1,
+            cells: write.changes.len() + 1,
         }))
     }
 

@@ -1,5 +1,5 @@
-//! Steps of several runs in one request (decision 71): an unlogged batch, whose rows the server applies one by one, as if they
-//! had come alone.
+//! Steps of several runs in one request (decision 71): an unlogged batch, whose partitions the server applies one by one, each
+//! as if it had come alone.
 
 use std::mem;
 
@@ -14,8 +14,11 @@ const MAX_RUNS: usize = 10;
 /// Bytes in a batch. Cassandra logs a warning about each larger one that has several partitions (`batch_size_warn_threshold`), and
 /// refuses those ten times as large.
 const MAX_BYTES: usize = 5 * 1024;
-/// What the server counts for a row besides its texts, and more: names and write times of its cells.
-const ROW_BYTES: usize = 64;
+/// What the server counts besides texts (`dataSize` of Cassandra's mutations), and a little more: for a partition, for each of its
+/// rows, and for each cell.
+const PARTITION_BYTES: usize = 40;
+const ROW_BYTES: usize = 24;
+const CELL_BYTES: usize = 24;
 
 /// A step on its way into a group.
 pub(super) struct Candidate {
@@ -24,6 +27,7 @@ pub(super) struct Candidate {
     /// Its texts.
     pub(super) bytes: usize,
     pub(super) rows: usize,
+    pub(super) cells: usize,
 }
 
 /// Nodes that hold a partition, whatever their order: a node that coordinates a batch should hold all that is in it, or else it only
@@ -40,11 +44,9 @@ impl Replicas {
         }
         let table = statement.get_table_spec()?;
         let token = statement.calculate_token(&(run,)).ok()??;
-        let wanted = session.data_centre.as_deref();
         let found = state.get_token_endpoints(table.ks_name(), table.table_name(), token);
-        let local = found.iter().filter(|(node, _)| wanted.is_none() || node.datacenter.as_deref() == wanted);
-        // Shards matter to ScyllaDB alone; Cassandra's nodes have one.
-        let ids = local.map(|(node, shard)| node.host_id.as_u128().wrapping_add(u128::from(*shard)));
+        // Shards matter to ScyllaDB alone; Cassandra's nodes have one. Other data centres count: a level may ask for them.
+        let ids = found.iter().map(|(node, shard)| node.host_id.as_u128().wrapping_add(u128::from(*shard)));
         ids.reduce(|one, other| one ^ other).map(Self)
     }
 }
@@ -59,7 +61,7 @@ pub(super) fn groups(candidates: impl Iterator<Item = Candidate>) -> Vec<Vec<usi
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut all_open: Vec<Open> = Vec::new();
     for (index, candidate) in candidates.enumerate() {
-        let bytes = candidate.bytes + candidate.rows * ROW_BYTES;
+        let bytes = candidate.bytes + PARTITION_BYTES + candidate.rows * ROW_BYTES + candidate.cells * CELL_BYTES;
         let Some(replicas) = candidate.replicas else {
             groups.push(vec![index]);
             continue;
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     fn of(replicas: Option<u128>, bytes: usize) -> Candidate {
-        Candidate { replicas: replicas.map(Replicas), bytes, rows: 1 }
+        Candidate { replicas: replicas.map(Replicas), bytes, rows: 1, cells: 1 }
     }
 
     fn grouped(candidates: Vec<Candidate>) -> Vec<Vec<usize>> {
@@ -135,7 +137,7 @@ mod tests {
     fn a_group_stays_below_the_sizes_about_which_the_server_warns() {
         let many = grouped((0..25).map(|_| of(Some(1), 10)).collect());
         assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
-        let half = MAX_BYTES / 2 - ROW_BYTES;
+        let half = MAX_BYTES / 2 - PARTITION_BYTES - ROW_BYTES - CELL_BYTES;
         assert_eq!(grouped(vec![of(Some(1), half), of(Some(1), half), of(Some(1), 1)]), [vec![0, 1], vec![2]], "full to the last byte");
         assert_eq!(grouped(vec![of(Some(1), half), of(Some(1), half + 1)]), [[0], [1]]);
         let full = (0..10).map(|_| of(Some(1), 1)).chain((0..2).map(|_| of(Some(1), 2_000)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 
@@ -153,6 +154,7 @@ impl StatusStore for CassandraStatuses {
             replicas: Replicas::of(&self.session, &self.read, &record.run),
             bytes: record.run.len() + record.status.len() + record.status_data.len(),
             rows: 1,
+            cells: 3,
         }))
     }
 
@@ -166,9 +168,7 @@ impl StatusStore for CassandraStatuses {
         let values: Vec<_> = records.iter().map(|record| self.values_of(record)).collect();
         let answer = self.session.driver.batch(batch, values).await;
         answer.map_err(|error| errors::store(format!("publishing the status of {} runs", records.len()), &error))?;
-        for record in records {
-            self.leave_index(record).await;
-        }
+        join_all(records.iter().map(|record| self.leave_index(record))).await;
         Ok(())
     }
 }
