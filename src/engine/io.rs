@@ -1,4 +1,4 @@
-//! The outside operations of the control loop. Each runs in a task of its own (writes share one, see `groups.rs`), retries what can pass,
+//! The outside operations of the control loop. Each runs in a task of its own (writes share one, and so do outcomes: `groups.rs`), retries what can pass,
 //! and reports back as an event; none of them decides anything about runs.
 
 use std::sync::Arc;

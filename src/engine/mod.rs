@@ -5,6 +5,7 @@
 //! | `worker` | the control loop that owns the kernel's machine |
 //! | `event` | all that reaches the loop |
 //! | `io` | loads, writes, sends: each with its retries, each checked against the lease |
+//! | `groups` | which steps and outcomes go in one request, and what becomes of them where that fails |
 //! | `tells` | when what sessions are told goes to JavaScript |
 //! | `openings` | counts openings of runs in the coordination store |
 //! | `publish` | status rows, also where the store refuses them |

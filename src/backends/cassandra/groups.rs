@@ -1,4 +1,4 @@
-//! Steps of several runs in one request (decision 71): an unlogged batch, whose partitions the server applies one by one, each
+//! Steps of several runs, or their outcomes, in one request (decision 71): an unlogged batch, whose partitions the server applies one by one, each
 //! as if it had come alone.
 
 use std::mem;
@@ -20,7 +20,7 @@ const PARTITION_BYTES: usize = 40;
 const ROW_BYTES: usize = 24;
 const CELL_BYTES: usize = 24;
 
-/// A step on its way into a group.
+/// A step or an outcome on its way into a group.
 pub(super) struct Candidate {
     /// The nodes that hold its partition; without them it goes alone.
     pub(super) replicas: Option<Replicas>,
